@@ -1,0 +1,119 @@
+//! The SQL of [`list_executions`](super::Executions::list_executions), the same for both databases.
+
+use std::fmt::Write;
+
+use uuid::Uuid;
+
+use super::{Cursor, ExecutionFilter};
+
+/// Columns of an [`ExecutionRow`](super::ExecutionRow), in the order both readers expect.
+pub(crate) const COLUMNS: &str = "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, \
+    current_phase, priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states, \
+    performance_metrics";
+
+const STATUSES_MAX: usize = 16;
+
+/// A value to bind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Arg {
+    Text(String),
+    Id(Uuid),
+    Int(i64),
+}
+
+/// What differs between the databases.
+#[derive(Clone, Copy)]
+pub(crate) struct Dialect {
+    /// What a placeholder begins with.
+    pub(crate) sign: char,
+    /// Condition on `allocated_agents`; `{}` is the placeholder of the agent.
+    pub(crate) has_agent: &'static str,
+}
+
+struct Select<'a> {
+    dialect: Dialect,
+    filter: &'a ExecutionFilter,
+    after: Option<Cursor>,
+    limit: i64,
+    sql: String,
+    args: Vec<Arg>,
+}
+
+/// The query and its values. `limit` rows are asked for as they are.
+///
+/// Several statuses become a union of one ordered, limited select each, so that every part walks an index in order and
+/// nothing is sorted beyond `limit` rows per status.
+pub(crate) fn list_sql(
+    dialect: Dialect,
+    filter: &ExecutionFilter,
+    after: Option<Cursor>,
+    limit: i64,
+) -> (String, Vec<Arg>) {
+    let mut select = Select { dialect, filter, after, limit, sql: String::new(), args: Vec::new() };
+    let statuses = &filter.statuses[..filter.statuses.len().min(STATUSES_MAX)];
+    match statuses {
+        [] => select.part(None),
+        [one] => select.part(Some(one)),
+        many => {
+            for (n, status) in many.iter().enumerate() {
+                select.sql.push_str(if n == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+                select.part(Some(status));
+                let _ = write!(select.sql, ") AS p{n}");
+            }
+            select.order();
+        }
+    }
+    (select.sql, select.args)
+}
+
+impl Select<'_> {
+    fn bind(&mut self, arg: Arg) -> String {
+        self.args.push(arg);
+        format!("{}{}", self.dialect.sign, self.args.len())
+    }
+
+    fn and(&mut self, condition: &str, arg: Arg) {
+        let place = self.bind(arg);
+        let _ = write!(self.sql, " AND {}", condition.replace("{}", &place));
+    }
+
+    fn part(&mut self, status: Option<&str>) {
+        let tenant = self.bind(Arg::Text(self.filter.tenant.as_str().to_owned()));
+        let _ = write!(self.sql, "SELECT {COLUMNS} FROM executions WHERE tenant = {tenant}");
+        if let Some(workflow) = self.filter.workflow_id {
+            self.and("workflow_id = {}", Arg::Id(workflow.uuid()));
+        }
+        if let Some(status) = status {
+            self.and("status = {}", Arg::Text(status.to_owned()));
+        }
+        if let Some(from) = self.filter.started_from {
+            self.and("started_at >= {}", Arg::Int(from.micros()));
+        }
+        if let Some(before) = self.filter.started_before {
+            self.and("started_at < {}", Arg::Int(before.micros()));
+        }
+        if let Some(agent) = &self.filter.agent {
+            self.and(self.dialect.has_agent, Arg::Text(agent.clone()));
+        }
+        if let Some(after) = self.after {
+            let at = self.bind(Arg::Int(after.started_at.micros()));
+            let id = self.bind(Arg::Id(after.execution_id.uuid()));
+            let _ = write!(self.sql, " AND (started_at, execution_id) < ({at}, {id})");
+        }
+        self.order();
+    }
+
+    fn order(&mut self) {
+        let limit = self.bind(Arg::Int(self.limit));
+        let _ = write!(self.sql, " ORDER BY started_at DESC, execution_id DESC LIMIT {limit}");
+    }
+}
+
+/// Cuts the one row too many that tells whether there is a next page.
+pub(crate) fn page(mut rows: Vec<super::ExecutionRow>, limit: usize) -> super::Page<super::ExecutionRow> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|row| Cursor { started_at: row.started_at, execution_id: row.execution_id });
+    super::Page { rows, next }
+}

@@ -1,0 +1,16 @@
+//! Floor 2: what is kept, on SQLite and on PostgreSQL.
+//!
+//! [`journal`] is the executor's store: event log, execution rows, members and shards, written in groups by fenced
+//! owners. [`SqliteJournal`] and [`PostgresJournal`] keep its promises; one suite in `tests/` holds both to them.
+//! [`migrate`] brings a schema up to date; every service has its own and shares no history with another.
+//!
+//! This crate sees bytes and header columns, never domain types, except ids and times of `base`.
+
+mod error;
+pub mod journal;
+pub mod migrate;
+mod sqlite;
+
+pub use error::{OpenError, StoreError};
+pub use journal::Journal;
+pub use sqlite::{SqliteJournal, SqliteOptions};

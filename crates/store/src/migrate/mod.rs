@@ -1,0 +1,102 @@
+//! Migrations: plain SQL per backend, applied in order, each once, never changed afterwards.
+
+mod sqlite;
+
+use crate::error::OpenError;
+
+pub(crate) use sqlite::migrate as migrate_sqlite;
+
+/// One step of a schema's history.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Number, from 1, without gaps.
+    pub version: u32,
+    /// For people.
+    pub name: &'static str,
+    /// Statements for SQLite.
+    pub sqlite: &'static str,
+    /// Statements for PostgreSQL; names are not qualified.
+    pub postgres: &'static str,
+}
+
+/// The schema of one service: a file on SQLite, a schema of this name on PostgreSQL.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// Its name.
+    pub name: &'static str,
+    /// Its history, oldest first.
+    pub migrations: &'static [Migration],
+}
+
+macro_rules! migration {
+    ($schema:literal, $version:literal, $name:literal) => {
+        Migration {
+            version: $version,
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/", $schema, "/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../../migrations/", $schema, "/postgres/", $name, ".sql")),
+        }
+    };
+}
+
+/// The executor's schema.
+pub const EXECUTOR: Schema =
+    Schema { name: "executor", migrations: &[migration!("executor", 1, "0001_journal")] };
+
+/// A row of the table of applied migrations.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub(crate) version: u32,
+    pub(crate) checksum: String,
+}
+
+pub(crate) fn checksum(sql: &str) -> String {
+    blake3::hash(sql.as_bytes()).to_hex().to_string()
+}
+
+impl Schema {
+    /// The migrations that are missing after `applied`.
+    pub(crate) fn missing(
+        &self,
+        applied: &[Applied],
+        sql: fn(&Migration) -> &'static str,
+    ) -> Result<&'static [Migration], OpenError> {
+        let known = self.migrations.len() as u32;
+        if let Some(newest) = applied.iter().map(|a| a.version).max().filter(|v| *v > known) {
+            return Err(OpenError::NewerSchema { schema: self.name, found: newest, known });
+        }
+        let mut done = 0;
+        for migration in self.migrations {
+            let Some(row) = applied.iter().find(|a| a.version == migration.version) else { break };
+            if row.checksum != checksum(sql(migration)) {
+                return Err(OpenError::ChangedMigration { schema: self.name, version: migration.version });
+            }
+            done += 1;
+        }
+        Ok(&self.migrations[done..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(version: u32, sql: &str) -> Applied {
+        Applied { version, checksum: checksum(sql) }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_applied() {
+        let sql = EXECUTOR.migrations[0].sqlite;
+        let missing = |rows: &[Applied]| EXECUTOR.missing(rows, |m| m.sqlite).map(<[Migration]>::len);
+        let count = EXECUTOR.migrations.len();
+        assert_eq!(missing(&[]).unwrap(), count);
+        assert_eq!(missing(&[applied(1, sql)]).unwrap(), count - 1);
+        assert!(matches!(
+            missing(&[applied(1, "other")]),
+            Err(OpenError::ChangedMigration { version: 1, .. })
+        ));
+        let newer = [applied(1, sql), applied(99, "x")];
+        assert!(matches!(missing(&newer), Err(OpenError::NewerSchema { found: 99, .. })));
+    }
+}

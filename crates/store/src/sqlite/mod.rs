@@ -1,0 +1,175 @@
+//! The journal on SQLite: one file, one writer, a few readers.
+//!
+//! WAL with `synchronous=FULL`: a commit is one fsync of the WAL. The writer thread joins all groups that wait.
+
+mod commit;
+mod executions;
+mod lock;
+mod log;
+mod mail;
+mod members;
+mod readers;
+mod rows;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use base::{BadId, Timestamp};
+use rusqlite::{Connection, ErrorCode, Row};
+
+use crate::{
+    error::{OpenError, StoreError},
+    journal::{Journal, Result, Swept, Wake},
+    migrate,
+};
+
+pub(crate) use lock::FileLock;
+
+/// Settings of [`SqliteJournal`].
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The database file; created when missing, its folder must exist.
+    pub path: PathBuf,
+    /// Reader connections.
+    pub readers: usize,
+    /// Groups that may wait for the writer; more wait outside.
+    pub queue: usize,
+    /// Items that one transaction takes before it is committed. Not a limit of a group.
+    pub batch_items: usize,
+    /// Body bytes that one transaction takes before it is committed. Not a limit of a group.
+    pub batch_bytes: usize,
+}
+
+impl SqliteOptions {
+    /// Defaults: 4 readers, a queue of 1,024 groups, transactions of about 4,096 items or 8 MiB.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), readers: 4, queue: 1024, batch_items: 4096, batch_bytes: 8 << 20 }
+    }
+}
+
+/// The journal in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    writer: writer::Writer,
+    readers: readers::Readers,
+    _lock: FileLock,
+}
+
+impl SqliteJournal {
+    /// Locks the file, opens it and brings its schema up to date. Blocks for as long as a migration takes.
+    pub fn open(options: &SqliteOptions) -> std::result::Result<Self, OpenError> {
+        let lock = FileLock::acquire(&options.path)?;
+        let what = || options.path.display().to_string();
+        let mut conn = open_writer(&options.path)
+            .map_err(|err| OpenError::Failed { what: what(), why: err.to_string() })?;
+        migrate::migrate_sqlite(&mut conn, &migrate::EXECUTOR)?;
+        let bounds = writer::Bounds { items: options.batch_items, bytes: options.batch_bytes };
+        let writer = writer::Writer::start(conn, options.queue, bounds)
+            .map_err(|err| OpenError::Failed { what: "a thread".into(), why: err.to_string() })?;
+        let readers = readers::Readers::new(&options.path, options.readers);
+        Ok(Self { writer, readers, _lock: lock })
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.writer.write(|tx| tx.query_row("SELECT 1", (), |_| Ok(())).map_err(classify)).await
+    }
+
+    async fn sweep(&self, ended_before: Timestamp, limit: u32) -> Result<Swept> {
+        self.writer.write(move |tx| log::sweep(tx, ended_before, limit).map_err(classify)).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close();
+    }
+}
+
+pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Read the mode back: a file system that cannot do WAL must not silently get another durability.
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::ToSqlConversionFailure(
+            format!("this file system cannot hold a WAL database (journal_mode stays {mode})").into(),
+        ));
+    }
+    conn.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+/// Tells failures of the disk from refusals.
+pub(crate) fn classify(err: rusqlite::Error) -> StoreError {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
+        NotADatabase, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
+    match err.sqlite_error_code() {
+        Some(
+            SystemIoFailure
+            | DiskFull
+            | DatabaseCorrupt
+            | NotADatabase
+            | CannotOpen
+            | ReadOnly
+            | PermissionDenied
+            | FileLockingProtocolFailed
+            | OutOfMemory,
+        ) => StoreError::Fatal(err.to_string()),
+        Some(DatabaseBusy | DatabaseLocked) => StoreError::Unavailable(err.to_string()),
+        _ => StoreError::Refused(err.to_string()),
+    }
+}
+
+/// The key of a log row: shard in the upper 16 bits, position in the lower 48.
+pub(crate) fn at_key(shard: u16, pos: i64) -> i64 {
+    (i64::from(shard) << 48) | pos
+}
+
+pub(crate) fn split_at_key(at: i64) -> (u16, i64) {
+    ((at >> 48) as u16, at & crate::journal::POS_MAX)
+}
+
+/// Incarnations are drawn from a counter that starts at 1: they fit.
+pub(crate) fn i64_of(incarnation: u64) -> i64 {
+    i64::try_from(incarnation).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn wake_column(wake: Wake) -> Option<i64> {
+    match wake {
+        Wake::Hot => None,
+        Wake::At(at) => Some(at.micros().min(i64::MAX - 1)),
+        Wake::OnCommand => Some(i64::MAX),
+    }
+}
+
+pub(crate) fn wake_of(column: Option<i64>) -> Wake {
+    match column {
+        None => Wake::Hot,
+        Some(i64::MAX) => Wake::OnCommand,
+        Some(at) => Wake::At(Timestamp::from_micros(at)),
+    }
+}
+
+fn id_column<T>(
+    row: &Row<'_>,
+    column: usize,
+    read: fn(&[u8]) -> std::result::Result<T, BadId>,
+) -> rusqlite::Result<T> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    read(bytes).map_err(|err| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(err))
+    })
+}
