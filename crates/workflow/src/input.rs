@@ -1,0 +1,356 @@
+//! What a task is given and what an execution gives back: texts spliced as they came, trees only where an expression
+//! reads them.
+
+use std::sync::Arc;
+
+use base::Payload;
+use bytes::Bytes;
+use expr::{Node, Path, Scope};
+use serde_json::{Value, json};
+
+use crate::{
+    event::CallKey,
+    plan::{InputSpec, Spread},
+    state::{State, TaskPhase, TaskState},
+};
+
+/// An expression of the definition that failed at run time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct EvalError {
+    /// `when`, `input`, `for_each` or `output`.
+    pub place: &'static str,
+    /// The evaluator's words.
+    pub message: String,
+}
+
+/// What a task scatters over.
+pub(crate) struct Scatter {
+    pub items: u32,
+    pub width: u32,
+    pub scattered: bool,
+}
+
+type Paths<'a> = &'a [Path];
+
+impl State {
+    /// The variables that expressions see, limited to what `paths` name.
+    fn scope(&self, paths: Paths<'_>, item: Option<(Value, u32, u32)>) -> Scope {
+        let named = |root: &str| paths.iter().any(|p| p.first().is_some_and(|r| r == root));
+        let mut scope = Scope::new();
+        if named("input") {
+            scope.set("input", shared_value(&self.created.input));
+        }
+        if named("tasks") {
+            scope.set("tasks", self.tasks_node(paths));
+        }
+        if named("execution") {
+            scope.set(
+                "execution",
+                Arc::new(json!({"id": self.id.to_string(), "priority": self.created.priority})),
+            );
+        }
+        if named("workflow") {
+            let (name, version) = (&*self.created.workflow_name, &*self.created.workflow_version);
+            scope.set("workflow", Arc::new(json!({"name": name, "version": version})));
+        }
+        if named("metadata") {
+            let given = serde_json::from_str(&self.created.metadata_json).unwrap_or_else(|_| json!({}));
+            scope.set("metadata", Arc::new(given));
+        }
+        if let Some((item, index, count)) = item {
+            scope.set("item", Arc::new(item));
+            scope.set("index", Arc::new(json!(index)));
+            scope.set("count", Arc::new(json!(count)));
+        }
+        scope
+    }
+
+    /// `tasks.<id>.{output, status}` for the tasks that are named, or all of them when one is reached dynamically.
+    fn tasks_node(&self, paths: Paths<'_>) -> Node {
+        let mut ids: Vec<u32> = Vec::new();
+        for path in paths.iter().filter(|p| p.first().is_some_and(|r| r == "tasks")) {
+            match path.get(1).map(|id| self.plan.task_index(id)) {
+                Some(Some(id)) => ids.push(id),
+                Some(None) => {}
+                None => ids = (0..self.tasks.len() as u32).collect(),
+            }
+        }
+        let member = |id: u32| {
+            let task = &self.tasks[id as usize];
+            let output = task.output.as_ref().map_or_else(Default::default, shared_value);
+            let fields = [
+                ("output".to_owned(), Node::Value(output)),
+                ("status".to_owned(), Node::from(Value::from(phase_text(task.phase)))),
+            ];
+            (self.plan.plan().tasks[id as usize].id.clone(), Node::Map(fields.into_iter().collect()))
+        };
+        Node::Map(ids.into_iter().map(member).collect())
+    }
+
+    pub(crate) fn condition(&self, task: u32) -> Result<bool, EvalError> {
+        match self.plan.when(task) {
+            None => Ok(true),
+            Some(expr) => expr
+                .eval_bool(&self.scope(expr.references(), None))
+                .map_err(|e| EvalError { place: "when", message: e.to_string() }),
+        }
+    }
+
+    /// How many calls the task makes, and how many at once.
+    pub(crate) fn scatter(&self, task: u32) -> Result<Scatter, EvalError> {
+        let list = self.list(task)?;
+        let len = list.as_ref().map(|l| l.len() as u32);
+        Ok(match (&self.plan.plan().tasks[task as usize].spread, len) {
+            (Spread::One, _) => Scatter { items: 1, width: 1, scattered: false },
+            (Spread::ForEach { width, .. }, Some(n)) => {
+                Scatter { items: n, width: width.unwrap_or(n).clamp(1, n.max(1)), scattered: true }
+            }
+            (Spread::ForEach { .. }, None) => {
+                return Err(EvalError {
+                    place: "for_each",
+                    message: "the expression does not give a list".into(),
+                });
+            }
+            (Spread::Parallel { count }, Some(n)) => {
+                Scatter { items: n, width: count.unwrap_or(n).clamp(1, n.max(1)), scattered: true }
+            }
+            (Spread::Parallel { count }, None) => {
+                let n = count.unwrap_or(1).max(1);
+                Scatter { items: n, width: n, scattered: true }
+            }
+        })
+    }
+
+    /// The list that `task` scatters over, when there is one. Evaluated once.
+    fn list(&self, task: u32) -> Result<Option<Arc<Vec<Value>>>, EvalError> {
+        let state = &self.tasks[task as usize];
+        if let Some(known) = state.list.get() {
+            return Ok(known.clone());
+        }
+        let found = match &self.plan.plan().tasks[task as usize].spread {
+            Spread::One => None,
+            Spread::ForEach { .. } => match self.plan.list(task) {
+                Some(expr) => match expr.eval(&self.scope(expr.references(), None)) {
+                    Ok(Value::Array(items)) => Some(items),
+                    Ok(_) => None,
+                    Err(e) => return Err(EvalError { place: "for_each", message: e.to_string() }),
+                },
+                None => None,
+            },
+            Spread::Parallel { .. } => self.parallel_source(task)?.and_then(only_list),
+        };
+        Ok(state.list.get_or_init(|| found.map(Arc::new)).clone())
+    }
+
+    /// Where `parallel: true` looks for its list: the mapped input, else the only dependency's output, else the
+    /// execution's input.
+    fn parallel_source(&self, task: u32) -> Result<Option<Value>, EvalError> {
+        let plan = &self.plan.plan().tasks[task as usize];
+        if let Some((template, paths)) = self.plan.input(task) {
+            let no_item = Some((Value::Null, 0, 0));
+            let rendered = template.render(&self.scope(paths, no_item));
+            return rendered.map(Some).map_err(|e| EvalError { place: "input", message: e.to_string() });
+        }
+        Ok(match plan.after.as_slice() {
+            [] => Some(to_value(&self.created.input)),
+            [only] => self.tasks[*only as usize].output.as_ref().map(to_value),
+            _ => None,
+        })
+    }
+
+    /// What the agent is given for this call.
+    pub fn call_input(&self, key: CallKey) -> Result<Payload, EvalError> {
+        let plan = &self.plan.plan().tasks[key.task as usize];
+        let state = &self.tasks[key.task as usize];
+        let list = if state.scattered { self.list(key.task)? } else { None };
+        let item = list.as_ref().and_then(|l| l.get(key.item as usize));
+        let count = state.calls.len() as u32;
+        if let Some((template, paths)) = self.plan.input(key.task) {
+            let place = state.scattered.then(|| (item.cloned().unwrap_or_default(), key.item, count));
+            return template
+                .render(&self.scope(paths, place))
+                .map(|v| Payload::from_value(&v))
+                .map_err(|e| EvalError { place: "input", message: e.to_string() });
+        }
+        let place = state.scattered.then_some((item, key.item, count));
+        let plain = match plan.input {
+            InputSpec::Execution => self.created.input.clone(),
+            InputSpec::Previous => self.previous(&plan.after),
+            InputSpec::Context | InputSpec::Template(_) if plan.after.is_empty() && place.is_none() => {
+                self.created.input.clone()
+            }
+            InputSpec::Context | InputSpec::Template(_) => return Ok(self.context(&plan.after, place)),
+        };
+        Ok(match place {
+            None => plain,
+            Some((Some(item), ..)) => Payload::from_value(item),
+            Some((None, index, count)) => {
+                let mut text = Splice::object();
+                text.field("input", &plain);
+                text.number("index", index);
+                text.number("count", count);
+                text.end()
+            }
+        })
+    }
+
+    fn previous(&self, after: &[u32]) -> Payload {
+        match after {
+            [] => self.created.input.clone(),
+            [only] => self.tasks[*only as usize].output.clone().unwrap_or_else(Payload::null),
+            several => self.by_id(several),
+        }
+    }
+
+    fn by_id(&self, tasks: &[u32]) -> Payload {
+        let mut text = Splice::object();
+        for &t in tasks {
+            if let Some(output) = &self.tasks[t as usize].output {
+                text.field(&self.plan.plan().tasks[t as usize].id, output);
+            }
+        }
+        text.end()
+    }
+
+    fn context(&self, after: &[u32], place: Option<(Option<&Value>, u32, u32)>) -> Payload {
+        let mut text = Splice::object();
+        text.field("input", &self.created.input);
+        if !after.is_empty() {
+            text.field("dependencies", &self.by_id(after));
+        }
+        if let Some((item, index, count)) = place {
+            if let Some(item) = item {
+                text.field("item", &Payload::from_value(item));
+            }
+            text.number("index", index);
+            text.number("count", count);
+        }
+        text.end()
+    }
+
+    /// Outputs of a scattered task's items, as one list in their order.
+    pub(crate) fn gather(&self, task: u32) -> Payload {
+        let mut text = Vec::from(*b"[");
+        for (i, call) in self.tasks[task as usize].calls.iter().enumerate() {
+            if i > 0 {
+                text.push(b',');
+            }
+            text.extend_from_slice(&call.output.as_ref().map_or(Bytes::from_static(b"null"), json_bytes));
+        }
+        text.push(b']');
+        Payload::json_text(text)
+    }
+
+    /// The execution's output from its finish points.
+    pub(crate) fn final_output(&self) -> Result<Payload, EvalError> {
+        if let Some((template, paths)) = self.plan.output() {
+            return template
+                .render(&self.scope(paths, None))
+                .map(|v| Payload::from_value(&v))
+                .map_err(|e| EvalError { place: "output", message: e.to_string() });
+        }
+        Ok(match self.plan.sinks() {
+            [] => Payload::null(),
+            [only] => self.tasks[*only as usize].output.clone().unwrap_or_else(Payload::null),
+            several => self.by_id(several),
+        })
+    }
+}
+
+/// The list in a value: the value itself, its field `items`, or its only field that is a list.
+fn only_list(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        Value::Object(mut fields) => {
+            if matches!(fields.get("items"), Some(Value::Array(_))) {
+                return fields.remove("items").and_then(only_list);
+            }
+            let mut lists = fields.into_iter().filter_map(|(_, v)| if v.is_array() { Some(v) } else { None });
+            match (lists.next(), lists.next()) {
+                (Some(only), None) => only_list(only),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn shared_value(payload: &Payload) -> Arc<Value> {
+    payload.json().unwrap_or_else(|| Arc::new(to_value(payload)))
+}
+
+fn to_value(payload: &Payload) -> Value {
+    match payload.json() {
+        Some(value) => (*value).clone(),
+        None => Value::String(String::from_utf8_lossy(payload.bytes()).into_owned()),
+    }
+}
+
+/// JSON text of a payload: as it came, or a JSON string of what is not JSON.
+fn json_bytes(payload: &Payload) -> Bytes {
+    if payload.is_json() { payload.bytes().clone() } else { Bytes::from(to_value(payload).to_string()) }
+}
+
+pub(crate) fn phase_text(phase: TaskPhase) -> &'static str {
+    match phase {
+        TaskPhase::Pending => "pending",
+        TaskPhase::Scheduled => "running",
+        TaskPhase::Completed => "completed",
+        TaskPhase::Failed => "failed",
+        TaskPhase::Skipped(_) => "skipped",
+        TaskPhase::Cancelled => "cancelled",
+    }
+}
+
+/// A JSON object written by splicing texts.
+struct Splice(Vec<u8>);
+
+impl Splice {
+    fn object() -> Self {
+        Self(Vec::from(*b"{"))
+    }
+    fn key(&mut self, key: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.0.extend_from_slice(Value::from(key).to_string().as_bytes());
+        self.0.push(b':');
+    }
+    fn field(&mut self, key: &str, value: &Payload) {
+        self.key(key);
+        self.0.extend_from_slice(&json_bytes(value));
+    }
+    fn number(&mut self, key: &str, value: u32) {
+        self.key(key);
+        self.0.extend_from_slice(value.to_string().as_bytes());
+    }
+    fn end(mut self) -> Payload {
+        self.0.push(b'}');
+        Payload::json_text(self.0)
+    }
+}
+
+impl TaskState {
+    /// Text form of where the task stands, with what its only or busiest call is doing.
+    pub fn state_text(&self) -> &'static str {
+        use crate::state::CallPhase as P;
+        if self.phase != TaskPhase::Scheduled {
+            return phase_text(self.phase);
+        }
+        let any = |f: fn(&crate::state::CallState) -> bool| self.calls.iter().any(f);
+        if any(|c| c.phase == P::Decision) {
+            "needs_decision"
+        } else if any(|c| c.phase == P::Input) {
+            "input_required"
+        } else if any(|c| c.phase == P::Running) {
+            "running"
+        } else if any(|c| c.attempt > 0 && matches!(c.phase, P::Ready(_))) {
+            "retrying"
+        } else if any(|c| c.waiting.is_some()) {
+            "waiting"
+        } else {
+            "ready"
+        }
+    }
+}
