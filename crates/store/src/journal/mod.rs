@@ -24,6 +24,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Largest page of every paged read.
 pub const PAGE_MAX: u32 = 1000;
 
+/// How long a dead member that owns nothing is remembered: one day, in microseconds.
+pub(crate) const MEMBER_KEPT_US: i64 = 24 * 3600 * 1_000_000;
+
 /// The event log and large payloads.
 #[async_trait]
 pub trait Log: Send + Sync {
@@ -129,7 +132,7 @@ pub trait Members: Send + Sync {
     async fn renew(&self, by: &Membership, lease: Duration) -> Result<()>;
     /// All members and the owner of every shard.
     async fn roster(&self) -> Result<Roster>;
-    /// Takes a shard that nobody owns. `false` when somebody does.
+    /// Takes a shard that nobody owns. `true` when the shard is now the caller's, `false` when it is somebody else's.
     ///
     /// # Errors
     /// `Fenced`.
@@ -190,7 +193,7 @@ pub trait Journal: Log + Executions + Members + Mail {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Deletes executions that ended before `ended_before`, with log, payloads and checkpoints: at most `limit`, never
-    /// one whose events have not all been published.
+    /// one whose events have not all been published. Forgets members that own nothing and have been dead for a day.
     async fn sweep(&self, ended_before: Timestamp, limit: u32) -> Result<Swept>;
     /// Writes what was accepted, then closes. Later commits are `Unavailable`.
     async fn close(&self);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{SqliteJournal, at_key, classify, rows};
+use super::{SqliteJournal, at_key, classify, members, rows};
 use crate::{
     error::StoreError,
     journal::{Group, Log, LogEntry, Outcome, PAGE_MAX, POS_MAX, PayloadRow, Result, Swept},
@@ -161,6 +161,7 @@ pub(super) fn sweep(tx: &Transaction<'_>, ended_before: Timestamp, limit: u32) -
             tx.prepare_cached(sql)?.execute((tenant, id))?;
         }
     }
+    members::forget_dead(tx)?;
     Ok(Swept { executions: old.len() as u32, more })
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Transaction, types::ValueRef};
 use super::{SqliteJournal, classify, i64_of, rows};
 use crate::{
     error::{OpenError, StoreError},
-    journal::{Join, MemberId, Members, Membership, Result, Roster, SHARDS_MAX},
+    journal::{Join, MEMBER_KEPT_US, MemberId, Members, Membership, Result, Roster, SHARDS_MAX},
 };
 
 /// The database's clock: SQLite has none but the machine's.
@@ -71,6 +71,14 @@ fn take_over(
     )?;
     let moved = moved.query_map((by.id.as_str(), dead.as_str(), limit), |row| row.get(0))?;
     moved.collect()
+}
+
+/// Deletes members that own nothing and whose lease ended a day ago: replicas that never come back.
+pub(super) fn forget_dead(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let day_ago = now().micros() - MEMBER_KEPT_US;
+    let sql = "DELETE FROM members WHERE expires_at < ?1
+        AND NOT EXISTS (SELECT 1 FROM shards WHERE shards.member = members.id)";
+    tx.execute(sql, [day_ago]).map(drop)
 }
 
 #[async_trait]
@@ -141,8 +149,8 @@ impl Members for SqliteJournal {
         self.writer
             .write(move |tx| {
                 check(tx, &by)?;
-                let sql = "UPDATE shards SET member = ?2 WHERE shard = ?1 AND (member IS NULL
-                    OR NOT EXISTS (SELECT 1 FROM members WHERE members.id = shards.member))";
+                let sql =
+                    "UPDATE shards SET member = ?2 WHERE shard = ?1 AND (member IS NULL OR member = ?2)";
                 tx.execute(sql, (shard, by.id.as_str())).map(|n| n == 1).map_err(classify)
             })
             .await

@@ -39,12 +39,22 @@ pub struct SqliteOptions {
     pub batch_items: usize,
     /// Body bytes that one transaction takes before it is committed. Not a limit of a group.
     pub batch_bytes: usize,
+    /// Largest size of the database file in bytes; beyond it a write fails as on a full disk, which ends the process.
+    /// `None` = as large as the disk.
+    pub file_bytes_max: Option<u64>,
 }
 
 impl SqliteOptions {
     /// Defaults: 4 readers, a queue of 1,024 groups, transactions of about 4,096 items or 8 MiB.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, queue: 1024, batch_items: 4096, batch_bytes: 8 << 20 }
+        Self {
+            path: path.into(),
+            readers: 4,
+            queue: 1024,
+            batch_items: 4096,
+            batch_bytes: 8 << 20,
+            file_bytes_max: None,
+        }
     }
 }
 
@@ -64,6 +74,11 @@ impl SqliteJournal {
         let mut conn = open_writer(&options.path)
             .map_err(|err| OpenError::Failed { what: what(), why: err.to_string() })?;
         migrate::migrate_sqlite(&mut conn, &migrate::EXECUTOR)?;
+        if let Some(bytes) = options.file_bytes_max {
+            let pages = i64::try_from(bytes / 4096).unwrap_or(i64::MAX);
+            conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+                .map_err(|err| OpenError::Failed { what: what(), why: err.to_string() })?;
+        }
         let bounds = writer::Bounds { items: options.batch_items, bytes: options.batch_bytes };
         let writer = writer::Writer::start(conn, options.queue, bounds)
             .map_err(|err| OpenError::Failed { what: "a thread".into(), why: err.to_string() })?;
