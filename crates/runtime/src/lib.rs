@@ -1,0 +1,40 @@
+//! Floor 3: what every service shares, so that a binary only names its roles.
+//!
+//! - [`config`]: one typed settings tree, layered from defaults, a file, the environment and flags.
+//! - [`Role`], [`start`], [`run`]: ports are bound first, then the roles start, then they serve; SIGTERM drains.
+//! - [`Peers`]: another service, in this process or elsewhere, behind one channel type.
+//! - [`call`]: the stack that both kinds of peer pass: deadline, panics, trace, call context.
+//! - [`Metrics`], [`Telemetry`], [`trace`]: logs, OTLP, Prometheus, W3C trace context.
+//!
+//! It knows no service: roles and peers are names here, contracts come from the roles.
+
+pub mod call;
+mod clock;
+pub mod config;
+mod drain;
+mod metrics;
+mod ops;
+mod peers;
+mod ports;
+mod process;
+mod readiness;
+mod role;
+mod run;
+mod serve;
+mod start;
+mod telemetry;
+pub mod trace;
+
+pub use clock::SystemClock;
+pub use config::{Config, ConfigArgs, Settings};
+pub use drain::Drain;
+pub use metrics::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, Metrics};
+pub use ops::OPS_PATHS;
+pub use peers::{PeerChannel, PeerError, Peers};
+pub use ports::PortInUse;
+pub use process::{Fatal, TaskFailed};
+pub use readiness::ReadyFlag;
+pub use role::{BoundPorts, Role, RoleContext, Service};
+pub use run::{install_tls_provider, run, run_with};
+pub use start::{Listen, Options, Running, StartError, start};
+pub use telemetry::{Telemetry, TelemetryError};
