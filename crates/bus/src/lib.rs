@@ -27,6 +27,7 @@ mod message;
 mod metrics;
 mod options;
 mod position;
+mod redis;
 
 pub use dead_letter::{BadDeadLetter, DeadLetter};
 pub use error::{BusError, PublishError};
@@ -36,6 +37,7 @@ pub use message::{CatchUp, Delivery, EntryId, Message, Receipt, Received, header
 pub use metrics::{FamilyMetrics, HANDLING_BOUNDS_US, HandlingTime, Metrics};
 pub use options::{ConsumerOptions, Limits, Sharing, Subscription};
 pub use position::{BadPosition, Position, PositionTracker, Verdict};
+pub use redis::{RedisBus, RedisOptions};
 
 /// Streams with consumer groups. Cheap to share as `Arc<dyn Bus>`.
 #[async_trait]

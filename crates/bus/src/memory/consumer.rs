@@ -150,13 +150,13 @@ impl Acks for Member {
     }
 
     async fn release(&self, receipts: &[Receipt]) -> Result<(), BusError> {
-        self.channel.lock().touch(&self.group, receipts.iter().map(|r| r.id), None);
+        self.channel.lock().touch(&self.group, &self.consumer, receipts.iter().map(|r| r.id), None);
         Ok(())
     }
 
     async fn extend(&self, receipts: &[Receipt]) -> Result<(), BusError> {
         let now = self.shared.elapsed();
-        self.channel.lock().touch(&self.group, receipts.iter().map(|r| r.id), Some(now));
+        self.channel.lock().touch(&self.group, &self.consumer, receipts.iter().map(|r| r.id), Some(now));
         Ok(())
     }
 }

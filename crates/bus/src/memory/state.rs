@@ -262,11 +262,17 @@ impl StreamState {
         room
     }
 
-    /// Restarts the idle time of pending entries, or ends it.
-    pub(super) fn touch(&mut self, group: &str, ids: impl Iterator<Item = EntryId>, since: Option<Duration>) {
+    /// Restarts the idle time of entries that `consumer` still holds, or ends it.
+    pub(super) fn touch(
+        &mut self,
+        group: &str,
+        consumer: &str,
+        ids: impl Iterator<Item = EntryId>,
+        since: Option<Duration>,
+    ) {
         let Some(group) = self.groups.get_mut(group) else { return };
         for id in ids {
-            if let Some(pending) = group.pending.get_mut(&id) {
+            if let Some(pending) = group.pending.get_mut(&id).filter(|p| &*p.consumer == consumer) {
                 pending.since = since;
             }
         }
