@@ -1,0 +1,9 @@
+//! Floor 3: between domain types and the contracts in `proto/`.
+//!
+//! - [`status`]: the one mapping between [`Fault`] (code, message, findings) and gRPC statuses.
+//! - [`payload`][]: payloads.
+
+pub mod payload;
+pub mod status;
+
+pub use status::Fault;
