@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use bus::{
     Bus as _, BusError, CatchUp, Keys, Limits, Message, Position, PositionTracker, PublishError, Received,
-    RedisBus, RedisOptions, Sharing::Exclusive, Subscription, Verdict,
+    RedisBus, RedisOptions,
+    Sharing::{Exclusive, Shared},
+    Subscription, Verdict,
 };
 use testkit::{Redis, free_port, unique_name, wait_for};
 
@@ -152,4 +154,26 @@ async fn entries_of_a_lost_reply_come_after_the_reconnect() {
     let received = tokio::time::timeout(DEADLINE, consumer.next()).await.expect("it comes");
     let Ok(Received::Batch(batch)) = received else { panic!("{received:?}") };
     assert_eq!(numbers(&batch), [1]);
+}
+
+#[tokio::test]
+async fn consumers_that_were_given_up_leave_the_group_unless_they_hold_something() {
+    let server = Redis::shared();
+    let options = RedisOptions { forget_consumer_after: Duration::from_millis(1), ..RedisOptions::default() };
+    let bus = RedisBus::new(&server.url(), options).unwrap();
+    let stream = Keys::new(&unique_name("bus")).tasks("pool");
+    let join = |name: &str| bus.subscribe(&stream, Subscription::new("workers", name).with(patient(Shared)));
+    let mut holder = join("holder");
+    assert!(matches!(holder.next().await, Ok(Received::CatchUp(CatchUp::GroupCreated))));
+    bus.publish(&stream, &[message(1)]).await.unwrap();
+    assert!(matches!(holder.next().await, Ok(Received::Batch(_))));
+    server.command(&["XGROUP", "CREATECONSUMER", stream.key(), "workers", "gone"]);
+    assert_eq!(bus.stats(&stream, "workers").await.unwrap().consumers, 2);
+    wait_for("the one that holds nothing to be forgotten", DEADLINE, async || {
+        assert!(is_quiet(&mut join("new")).await, "the holder keeps its entry");
+        let list = server.command(&["XINFO", "CONSUMERS", stream.key(), "workers"]);
+        (!list.contains("gone") && list.contains("holder")).then_some(())
+    })
+    .await;
+    assert_eq!(bus.stats(&stream, "workers").await.unwrap().pending, 1);
 }

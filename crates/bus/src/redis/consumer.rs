@@ -133,7 +133,13 @@ impl Reader {
 
     async fn back_off(&mut self, cause: &str) {
         let stream = &self.member.stream;
-        tracing::warn!(%stream, cause, retry_in = ?self.retry_delay, "event stream not readable");
+        // Once per outage: with a hundred streams every further try would flood the log.
+        match self.retry_delay {
+            RECONNECT_DELAY_FIRST => {
+                tracing::warn!(%stream, cause, "event stream not readable, reconnecting")
+            }
+            retry_in => tracing::debug!(%stream, cause, ?retry_in, "event stream still not readable"),
+        }
         self.connection = None;
         tokio::time::sleep(self.retry_delay.mul_f64(rand::random_range(0.5..1.0))).await;
         let delay_max = self.member.shared.options.reconnect_delay_max;
@@ -185,6 +191,16 @@ impl Reader {
             self.last_new = EntryId::ZERO;
             self.notice(CatchUp::GroupCreated);
         }
+        self.sweep().await
+    }
+
+    /// Removes consumers that were given up from the group, so that it does not grow with every restart.
+    async fn sweep(&mut self) -> Result<(), Failure> {
+        let member = &self.member;
+        let after = member.shared.options.forget_consumer_after.as_millis();
+        let mut script = member.shared.sweep.prepare_invoke();
+        script.key(self.key()).arg(self.group()).arg(after.to_string());
+        member.shared.link.run_script(&script).await?;
         Ok(())
     }
 

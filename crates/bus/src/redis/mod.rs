@@ -41,6 +41,8 @@ pub struct RedisOptions {
     pub inflight_bytes_max: u32,
     /// How often a publisher trims each re-readable stream it writes to.
     pub trim_every: Duration,
+    /// A consumer that holds nothing and has not asked for this long is removed from its group when another one joins.
+    pub forget_consumer_after: Duration,
 }
 
 impl Default for RedisOptions {
@@ -51,6 +53,7 @@ impl Default for RedisOptions {
             reconnect_delay_max: Duration::from_secs(2),
             inflight_bytes_max: 16 * 1024 * 1024,
             trim_every: Duration::from_secs(30),
+            forget_consumer_after: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -73,6 +76,7 @@ struct Shared {
     written: Mutex<HashMap<Stream, Written>>,
     trim: Script,
     touch: Script,
+    sweep: Script,
     metrics: Arc<Metrics>,
 }
 
@@ -96,6 +100,7 @@ impl RedisBus {
             written: Mutex::default(),
             trim: Script::new(include_str!("trim.lua")),
             touch: Script::new(include_str!("touch.lua")),
+            sweep: Script::new(include_str!("sweep.lua")),
             metrics: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
