@@ -56,10 +56,16 @@ pub struct ConsumerOptions {
     /// An entry that was handed out this long ago without [`Acks::ack`](crate::Acks::ack) or `extend` is handed out
     /// again, to any consumer of the group, the same one included. Longer than the slowest handling.
     pub claim_after: Duration,
-    /// How often to look for such entries.
+    /// How often to look for such entries; less than a millisecond counts as one.
     pub claim_every: Duration,
     /// After this many deliveries the next one is flagged [`Delivery::exhausted`](crate::Delivery::exhausted).
     pub deliveries_max: u32,
+}
+
+impl ConsumerOptions {
+    pub(crate) fn pass_interval(&self) -> Duration {
+        self.claim_every.max(Duration::from_millis(1))
+    }
 }
 
 impl Default for ConsumerOptions {

@@ -305,6 +305,23 @@ async fn a_lagging_group_holds_a_bounded_log_back_and_a_dead_one_is_told_what_it
 }
 
 #[tokio::test]
+async fn the_smallest_bounds_still_let_a_stream_work() {
+    let limits = Limits { log_len_max: 1, queue_len_max: 1, ..Limits::default() };
+    for bed in beds(&limits) {
+        for stream in [bed.keys.events(1), bed.keys.commands(1)] {
+            let options = ConsumerOptions { batch_max: 0, claim_every: Duration::ZERO, ..quick(Exclusive) };
+            let mut consumer = join_new(&bed, &stream, "g", "a", options).await;
+            for n in 0..3 {
+                publish(&bed, &stream, n..n + 1).await;
+                let got = take(&bed, &mut consumer, 1).await;
+                assert_eq!(numbers(&got), [n], "{} {stream}", bed.name);
+                consumer.acks().ack(&receipts(&got)).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn trimming_by_age_tells_the_groups_that_had_not_handled_an_entry() {
     let limits = Limits { retention: Duration::from_millis(1), ..Limits::default() };
     for bed in beds(&limits) {

@@ -232,7 +232,7 @@ fn template() -> PathBuf {
     let mut version = Command::new(Path::new(BIN).join("postgres"));
     version.arg("--version");
     let version = run(version, PACKAGE).unwrap_or_else(|error| panic!("{error}"));
-    let version: String = version.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    let version = version.split_whitespace().nth(2).unwrap_or("15");
     let cache = cache_folder();
     let template = cache.join(format!("postgres-{version}"));
     if !template.join("PG_VERSION").exists() {

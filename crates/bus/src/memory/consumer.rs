@@ -57,7 +57,7 @@ impl InProcessConsumer {
             self.joined = true;
             let (min_idle, own_only) = (Duration::ZERO, options.sharing == Sharing::Shared);
             self.pass = Some((EntryId::ZERO, min_idle, own_only));
-            self.next_pass = Instant::now() + options.claim_every;
+            self.next_pass = Instant::now() + options.pass_interval();
         }
         if created {
             return Some(Received::CatchUp(CatchUp::GroupCreated));
@@ -68,7 +68,7 @@ impl InProcessConsumer {
         }
         if self.pass.is_none() && Instant::now() >= self.next_pass {
             self.pass = Some((EntryId::ZERO, options.claim_after, false));
-            self.next_pass = Instant::now() + options.claim_every;
+            self.next_pass = Instant::now() + options.pass_interval();
         }
         let now = shared.elapsed();
         if let Some((after, min_idle, own_only)) = self.pass.take() {

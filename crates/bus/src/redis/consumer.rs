@@ -79,7 +79,7 @@ impl RedisConsumer {
             connection: None,
             was_connected: false,
             phase,
-            next_pass: Instant::now() + member.subscription.options.claim_every,
+            next_pass: Instant::now() + member.subscription.options.pass_interval(),
             last_new: EntryId::ZERO,
             retry_delay: RECONNECT_DELAY_FIRST,
             out: VecDeque::new(),
@@ -164,7 +164,6 @@ impl Reader {
         }
         let options = &self.member.subscription.options;
         if matches!(self.phase, Phase::New) && Instant::now() >= self.next_pass {
-            self.next_pass = Instant::now() + options.claim_every;
             self.phase = Phase::Claim { cursor: EntryId::ZERO, min_idle: options.claim_after };
             if self.take_mark().await? {
                 self.trimmed();
@@ -267,7 +266,11 @@ impl Reader {
             parts.next().and_then(wire::entries).ok_or_else(|| wire::unexpected("list of entries"))?;
         let gone = parts.next().and_then(wire::array).unwrap_or_default();
         self.phase = match cursor {
-            EntryId::ZERO => Phase::New,
+            EntryId::ZERO => {
+                // From the end of a pass, so that a slow one leaves time to read what is new.
+                self.next_pass = Instant::now() + self.member.subscription.options.pass_interval();
+                Phase::New
+            }
             cursor => Phase::Claim { cursor, min_idle },
         };
         if !gone.is_empty() {

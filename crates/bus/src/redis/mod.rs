@@ -143,7 +143,9 @@ impl Shared {
                         wire::integer(&reply).ok_or_else(|| wire::unexpected("length"))?
                     }
                     // Room for a chunk, so that not every single message at the bound trims.
-                    Kind::Log => self.trim(stream, len_max - CHUNK_MAX.min(len_max.div_ceil(10))).await?.1,
+                    Kind::Log => {
+                        self.trim(stream, Some(len_max - CHUNK_MAX.min(len_max.div_ceil(10)))).await?.1
+                    }
                 };
                 self.remember(stream, len);
                 len
@@ -174,14 +176,17 @@ impl Shared {
         ids.ok_or_else(|| wire::unexpected("entry id"))
     }
 
-    /// Removes old entries, and the oldest above `keep` unless it is 0; says how many went and how many are left.
-    async fn trim(&self, stream: &Stream, keep: u64) -> Result<(u64, u64), Failure> {
+    /// Removes old entries, and the oldest above `keep`; says how many went and how many are left.
+    async fn trim(&self, stream: &Stream, keep: Option<u64>) -> Result<(u64, u64), Failure> {
         let limits = &self.options.limits;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let oldest = since_epoch.saturating_sub(limits.retention).as_millis();
         let mut script = self.trim.prepare_invoke();
         script.key(stream.key()).key(marks_key(stream));
-        script.arg(oldest.to_string()).arg(keep).arg(limits.live_within.as_millis().to_string());
+        script
+            .arg(oldest.to_string())
+            .arg(keep.map_or_else(|| "none".into(), |keep| keep.to_string()))
+            .arg(limits.live_within.as_millis().to_string());
         let reply = wire::array(self.link.run_script(&script).await?).unwrap_or_default();
         match &reply[..] {
             [removed, left] => wire::integer(removed).zip(wire::integer(left)),
@@ -200,7 +205,7 @@ impl Shared {
                 _ => return,
             }
         }
-        if let Err(failure) = self.trim(stream, 0).await {
+        if let Err(failure) = self.trim(stream, None).await {
             tracing::warn!(%stream, ?failure, "stream not trimmed, next try in {:?}", self.options.trim_every);
         }
     }
@@ -285,7 +290,7 @@ impl Bus for RedisBus {
     async fn trim(&self, stream: &Stream) -> Result<u64, BusError> {
         match stream.kind() {
             Kind::Queue => Ok(0),
-            Kind::Log => Ok(self.shared.trim(stream, 0).await?.0),
+            Kind::Log => Ok(self.shared.trim(stream, None).await?.0),
         }
     }
 

@@ -1,5 +1,5 @@
 -- Trims a re-readable stream by age and by count, and marks the groups that lose entries they have not handled.
--- KEYS: the stream, the hash of marks. ARGV: oldest milliseconds to keep, entries to keep (0: no bound), milliseconds
+-- KEYS: the stream, the hash of marks. ARGV: oldest milliseconds to keep, entries to keep or `none`, milliseconds
 -- within which a consumer counts as live. Returns how many entries went, and how many are left.
 local key, marks = KEYS[1], KEYS[2]
 local keep, live_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -47,8 +47,8 @@ local function trim(cut)
 end
 
 trim(ARGV[1] .. '-0')
-local excess = redis.call('XLEN', key) - keep
-if keep > 0 and excess > 0 then
+local excess = keep and redis.call('XLEN', key) - keep or 0
+if excess > 0 then
   -- A bounded look: the next call goes on from here.
   local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', math.min(excess, 1000))
   local cut = after(oldest[#oldest][1])
