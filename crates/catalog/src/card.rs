@@ -23,6 +23,10 @@ pub struct Card {
     pub card_url: String,
     /// What it can do.
     pub skills: Vec<CardSkill>,
+    /// `type` of the agent, when an extension of the card states it.
+    pub agent_type: Option<String>,
+    /// Calls at once of one instance, when an extension of the card states it.
+    pub capacity: Option<u32>,
 }
 
 /// One skill of a card.
@@ -42,6 +46,12 @@ pub struct CardSkill {
     pub output_schema: Option<Value>,
     /// What a call does to the world, when an extension of the card states it.
     pub effect: Option<Effect>,
+    /// Version, when an extension of the card states it.
+    pub version: Option<String>,
+    /// Usual duration of a call, ms, when an extension of the card states it.
+    pub expected_ms: Option<u64>,
+    /// Longest duration of a call, ms, when an extension of the card states it.
+    pub max_ms: Option<u64>,
 }
 
 /// The nearest valid key of a free text: letters and digits stay, in lower case, runs of anything else become `-`.
@@ -59,7 +69,8 @@ pub fn slug(text: &str) -> String {
 }
 
 impl AgentDefinition {
-    /// The definition that a card amounts to, under `agent_id` or a key made from the card's name. `capacity` 0 = default.
+    /// The definition that a card amounts to, under `agent_id` or a key made from the card's name. `capacity` 0 =
+    /// what the card says, else the default.
     ///
     /// # Errors
     /// As [`AgentDefinition::parse`]; in particular when the card offers no interface that is spoken here.
@@ -74,13 +85,13 @@ impl AgentDefinition {
         let mut renamed = Vec::new();
         let skills: Vec<Value> = card.skills.iter().map(|skill| capability(skill, &mut renamed)).collect();
         let mut value = json!({
-            "id": id, "name": card.name, "description": card.description, "version": card.version,
+            "id": id, "type": card.agent_type, "name": card.name, "description": card.description, "version": card.version,
             "endpoint": interface.url, "cardUrl": card.card_url, "capabilities": skills,
             "interface": {"binding": interface.binding.as_str(), "version": interface.version,
                           "streaming": interface.streaming, "tenant": interface.tenant},
             "metadata": {"owner": card.provider},
         });
-        if capacity > 0 {
+        if let Some(capacity) = Some(capacity).filter(|c| *c > 0).or(card.capacity) {
             value["capacity"] = json!(capacity);
         }
         let mut checked = Self::from_value(&value)?;
@@ -99,6 +110,7 @@ fn capability(skill: &CardSkill, renamed: &mut Vec<Finding>) -> Value {
     json!({
         "id": id, "name": skill.name, "description": skill.description, "tags": skill.tags,
         "inputSchema": skill.input_schema, "outputSchema": skill.output_schema,
-        "effect": skill.effect.map(Effect::as_str),
+        "effect": skill.effect.map(Effect::as_str), "version": skill.version,
+        "performance": {"responseTime": {"target": skill.expected_ms, "max": skill.max_ms}},
     })
 }

@@ -129,6 +129,8 @@ pub struct Capability {
     pub effect: Option<Effect>,
     /// Price of one call; `None` = the agent's.
     pub cost: Option<f64>,
+    /// Version of the capability, recorded with each attempt; empty = the agent's.
+    pub version: String,
 }
 
 /// What an owner promises about a capability.
@@ -325,6 +327,12 @@ impl AgentDefinition {
     /// Price of one call of `capability`, or of any call when none is named. Not declared = 0.
     pub fn cost_of(&self, capability: Option<&str>) -> f64 {
         capability.and_then(|id| self.capability(id)).and_then(|c| c.cost).or(self.cost).unwrap_or(0.0)
+    }
+
+    /// Version of a capability: its own, else the agent's; may be empty.
+    pub fn version_of(&self, capability: Option<&str>) -> &str {
+        let own = capability.and_then(|id| self.capability(id)).map(|c| c.version.as_str());
+        own.filter(|v| !v.is_empty()).unwrap_or(&self.version)
     }
 
     /// Whether the agent, or one of its capabilities, carries the tag.

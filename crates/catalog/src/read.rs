@@ -326,6 +326,7 @@ fn capability(id: String, node: &Node<'_>, report: &Report) -> Capability {
         tags: node.texts("tags", TAGS_MAX, SHORT_TEXT_BYTES_MAX),
         effect,
         cost: node.number("cost", 0.0, 1e12),
+        version: node.text("version", SHORT_TEXT_BYTES_MAX).unwrap_or_default(),
         id,
     }
 }

@@ -64,7 +64,7 @@ fn interface(interface: &Interface) -> Value {
 fn capability(capability: &Capability) -> Value {
     let mut out = Object::default();
     out.put("id", capability.id.as_str()).put("name", capability.name.as_str());
-    out.text("description", &capability.description);
+    out.text("version", &capability.version).text("description", &capability.description);
     out.some("inputSchema", capability.input_schema.clone());
     out.some("outputSchema", capability.output_schema.clone());
     out.inner("performance", performance(&capability.performance));

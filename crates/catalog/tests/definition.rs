@@ -54,7 +54,7 @@ fn everything_that_can_be_said_comes_back() {
         "id": "a", "name": "A", "description": "d", "type": "t", "version": "2", "endpoint": "https://h/x",
         "cardUrl": "https://h/card.json", "healthPath": "/health?full=1",
         "interface": {"binding": "HTTP+JSON", "version": "1.0", "url": "https://h/y", "streaming": true, "tenant": "q"},
-        "capabilities": [{"id": "c", "name": "c", "tags": ["x"], "effect": "irreversible", "cost": 0.25}],
+        "capabilities": [{"id": "c", "name": "c", "tags": ["x"], "effect": "irreversible", "cost": 0.25, "version": "9"}],
         "resources": {"cpu": {"max": 0.5}, "memory": {"max": 512}},
         "instances": [
             {"id": "i1", "endpoint": "http://10.0.0.1:1", "capacity": 2, "weight": 1.5, "region": "eu"},
@@ -380,6 +380,8 @@ fn a_card_becomes_a_definition() {
                 name: "Search".into(),
                 tags: vec!["web".into()],
                 effect: Some(Effect::Pure),
+                version: Some("1.4".into()),
+                expected_ms: Some(20),
                 ..CardSkill::default()
             },
             CardSkill { id: "Sum up!".into(), name: "Sum up".into(), ..CardSkill::default() },
@@ -393,7 +395,12 @@ fn a_card_becomes_a_definition() {
         ("web-searcher-beta", "https://h/rpc", Some(7))
     );
     assert_eq!((d.capabilities[0].effect, d.capabilities[1].id.as_str()), (Some(Effect::Pure), "sum-up"));
+    assert_eq!((d.version_of(Some("web_search")), d.version_of(None)), ("1.4", "3"));
+    assert_eq!(d.capabilities[0].performance.response_ms_target, Some(20.0));
     assert_eq!(checked.findings[0].code, "renamed");
+    let own = Card { capacity: Some(3), agent_type: Some("finder".into()), ..card.clone() };
+    let from_own = AgentDefinition::from_card(&own, "", 0).unwrap().definition;
+    assert_eq!((from_own.capacity, from_own.agent_type.as_str()), (Some(3), "finder"));
     assert_eq!(AgentDefinition::from_card(&card, "mine", 0).unwrap().definition.id.as_str(), "mine");
     assert!(AgentDefinition::from_card(&card, "not mine", 0).is_err());
     let silent = Card { interface: None, ..card.clone() };

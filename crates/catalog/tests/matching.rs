@@ -1,4 +1,5 @@
 //! Matching a need to agents, and snapshots that follow changes.
+#![allow(clippy::unwrap_used)] // a helper that fails is a test that fails
 
 use std::sync::Arc;
 
