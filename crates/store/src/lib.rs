@@ -9,8 +9,10 @@
 mod error;
 pub mod journal;
 pub mod migrate;
+mod postgres;
 mod sqlite;
 
 pub use error::{OpenError, StoreError};
 pub use journal::Journal;
+pub use postgres::{PostgresJournal, PostgresOptions};
 pub use sqlite::{SqliteJournal, SqliteOptions};

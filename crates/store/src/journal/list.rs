@@ -2,14 +2,10 @@
 
 use std::fmt::Write;
 
+use base::{Tenant, WorkflowId};
 use uuid::Uuid;
 
 use super::{Cursor, ExecutionFilter};
-
-/// Columns of an [`ExecutionRow`](super::ExecutionRow), in the order both readers expect.
-pub(crate) const COLUMNS: &str = "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, \
-    current_phase, priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states, \
-    performance_metrics";
 
 const STATUSES_MAX: usize = 16;
 
@@ -26,6 +22,8 @@ pub(crate) enum Arg {
 pub(crate) struct Dialect {
     /// What a placeholder begins with.
     pub(crate) sign: char,
+    /// Columns of an [`ExecutionRow`](super::ExecutionRow), in the order both readers expect.
+    pub(crate) columns: &'static str,
     /// Condition on `allocated_agents`; `{}` is the placeholder of the agent.
     pub(crate) has_agent: &'static str,
 }
@@ -79,7 +77,7 @@ impl Select<'_> {
 
     fn part(&mut self, status: Option<&str>) {
         let tenant = self.bind(Arg::Text(self.filter.tenant.as_str().to_owned()));
-        let _ = write!(self.sql, "SELECT {COLUMNS} FROM executions WHERE tenant = {tenant}");
+        let _ = write!(self.sql, "SELECT {} FROM executions WHERE tenant = {tenant}", self.dialect.columns);
         if let Some(workflow) = self.filter.workflow_id {
             self.and("workflow_id = {}", Arg::Id(workflow.uuid()));
         }
@@ -107,6 +105,22 @@ impl Select<'_> {
         let limit = self.bind(Arg::Int(self.limit));
         let _ = write!(self.sql, " ORDER BY started_at DESC, execution_id DESC LIMIT {limit}");
     }
+}
+
+/// Executions of a workflow that have not ended, newest first.
+pub(crate) fn active_sql(
+    dialect: Dialect,
+    tenant: &Tenant,
+    workflow: WorkflowId,
+    limit: u32,
+) -> (String, Vec<Arg>) {
+    let (columns, sign) = (dialect.columns, dialect.sign);
+    let sql = format!(
+        "SELECT {columns} FROM executions WHERE tenant = {sign}1 AND workflow_id = {sign}2 AND completed_at IS NULL
+         ORDER BY started_at DESC, execution_id DESC LIMIT {sign}3"
+    );
+    let args = vec![Arg::Text(tenant.as_str().to_owned()), Arg::Id(workflow.uuid()), Arg::Int(limit.into())];
+    (sql, args)
 }
 
 /// Cuts the one row too many that tells whether there is a next page.

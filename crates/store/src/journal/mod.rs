@@ -24,6 +24,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Largest page of every paged read.
 pub const PAGE_MAX: u32 = 1000;
 
+/// Body bytes after which a page of a shard's log ends.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
+
 /// How long a dead member that owns nothing is remembered: one day, in microseconds.
 pub(crate) const MEMBER_KEPT_US: i64 = 24 * 3600 * 1_000_000;
 

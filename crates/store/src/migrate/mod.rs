@@ -1,9 +1,11 @@
 //! Migrations: plain SQL per backend, applied in order, each once, never changed afterwards.
 
+mod postgres;
 mod sqlite;
 
 use crate::error::OpenError;
 
+pub(crate) use postgres::migrate as migrate_postgres;
 pub(crate) use sqlite::migrate as migrate_sqlite;
 
 /// One step of a schema's history.

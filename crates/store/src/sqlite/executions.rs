@@ -11,12 +11,15 @@ use rusqlite::{
 use super::{SqliteJournal, classify, rows};
 use crate::journal::{
     CheckpointRow, Cursor, Due, ExecutionFilter, ExecutionRow, Executions, PAGE_MAX, Page, Result, Snapshot,
-    list::{self, Arg, COLUMNS, Dialect},
+    list::{self, Arg, Dialect},
 };
 
 /// How SQLite writes the list query.
 pub(crate) const DIALECT: Dialect = Dialect {
     sign: '?',
+    columns: "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, \
+        priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states, \
+        performance_metrics",
     has_agent: "EXISTS (SELECT 1 FROM json_each(allocated_agents) AS a WHERE a.value = {})",
 };
 
@@ -86,7 +89,7 @@ impl Executions for SqliteJournal {
     }
 
     async fn find_execution(&self, id: ExecutionId) -> Result<Option<ExecutionRow>> {
-        let sql = format!("SELECT {COLUMNS} FROM executions WHERE execution_id = ?1");
+        let sql = format!("SELECT {} FROM executions WHERE execution_id = ?1", DIALECT.columns);
         Ok(self.list(sql, vec![Arg::Id(id.uuid())]).await?.pop())
     }
 
@@ -120,15 +123,7 @@ impl Executions for SqliteJournal {
         workflow: WorkflowId,
         limit: u32,
     ) -> Result<Vec<ExecutionRow>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM executions WHERE tenant = ?1 AND workflow_id = ?2 AND completed_at IS NULL
-             ORDER BY started_at DESC, execution_id DESC LIMIT ?3"
-        );
-        let args = vec![
-            Arg::Text(tenant.as_str().to_owned()),
-            Arg::Id(workflow.uuid()),
-            Arg::Int(limit.min(PAGE_MAX).into()),
-        ];
+        let (sql, args) = list::active_sql(DIALECT, tenant, workflow, limit.min(PAGE_MAX));
         self.list(sql, args).await
     }
 

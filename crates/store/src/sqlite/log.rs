@@ -7,11 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::{SqliteJournal, at_key, classify, members, rows};
 use crate::{
     error::StoreError,
-    journal::{Group, Log, LogEntry, Outcome, PAGE_MAX, POS_MAX, PayloadRow, Result, Swept},
+    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, POS_MAX, PayloadRow, Result, Swept},
 };
-
-/// Body bytes after which a page of a shard's log ends.
-pub(crate) const PAGE_BYTES: usize = 8 << 20;
 
 const COLUMNS: &str = "SELECT at, execution_id, first_seq, count, tenant, schema, body FROM log";
 

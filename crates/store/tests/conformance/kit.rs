@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use base::{ExecutionId, Tenant, Timestamp, WorkflowId};
 use bytes::Bytes;
 use store::{
-    Journal, SqliteJournal, SqliteOptions,
+    Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions,
     journal::{
         ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, Join, LogRow, MemberId, Membership,
         Outcome, Summary, Wake,
@@ -28,7 +28,6 @@ pub(crate) fn sqlite() -> Kit {
     Kit { journal: Arc::new(journal), _home: Box::new(folder) }
 }
 
-#[cfg(any())]
 pub(crate) async fn postgres() -> Kit {
     let url = tokio::task::spawn_blocking(testkit::fresh_database).await.unwrap();
     let journal = PostgresJournal::open(&PostgresOptions::new(&url)).await.unwrap();

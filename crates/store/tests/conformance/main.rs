@@ -13,7 +13,6 @@ macro_rules! on_every_backend {
                 super::$name(crate::kit::sqlite()).await;
             })*
         }
-        #[cfg(any())]
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
