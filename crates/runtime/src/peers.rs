@@ -116,6 +116,10 @@ impl PeerChannel {
 
 fn lazy(address: &str) -> Result<Channel, PeerError> {
     let bad = || PeerError::BadAddress(address.to_owned());
+    let uri: http::Uri = address.parse().map_err(|_| bad())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
     let mut endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|_| bad())?
         .connect_timeout(CONNECT_TIMEOUT)

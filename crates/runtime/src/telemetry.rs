@@ -104,7 +104,10 @@ impl Telemetry {
     /// Makes it the process's own: log lines go to stderr, spans and lines to the collector. A program that has set
     /// a subscriber of its own keeps it.
     pub fn install(&self) {
-        let quiet_by_default = format!("h2=warn,hyper=warn,tonic=warn,tower=warn,{}", self.log_level);
+        let quiet_by_default = format!(
+            "h2=warn,hyper=warn,tonic=warn,tower=warn,opentelemetry=warn,opentelemetry_sdk=warn,{}",
+            self.log_level
+        );
         let filter = |directives: &str| EnvFilter::try_new(directives).unwrap_or_default();
         let lines = if self.json {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);

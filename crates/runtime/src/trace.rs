@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(parsed.to_string(), good);
         assert_eq!(parsed.child().trace_id, parsed.trace_id);
         assert_ne!(parsed.child().span_id, parsed.span_id);
-        assert_eq!(TraceParent::root().to_string().parse::<TraceParent>().unwrap().sampled, false);
+        assert!(!TraceParent::root().to_string().parse::<TraceParent>().unwrap().sampled);
     }
 
     #[test]

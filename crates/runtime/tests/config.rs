@@ -1,4 +1,5 @@
 //! Layers, aliases, substitution, unknown keys, rules, masking, and the generated reference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may panic and print
 
 use std::{path::PathBuf, time::Duration};
 
@@ -377,6 +378,20 @@ fn what_is_rendered_reads_back_as_the_same_settings() {
     let again = load(Some(("orchestra.toml", &rendered)), &[], &[]).unwrap();
     assert_eq!(again.settings, config.settings);
     assert_eq!(again.settings.executor.payload_max, Bytes::mib(4));
+}
+
+#[test]
+fn a_database_is_a_folder_or_postgresql() {
+    for (url, folder) in [
+        ("./data", Some("./data")),
+        ("sqlite:///var/lib/orchestra", Some("/var/lib/orchestra")),
+        ("postgres://u@h/db", None),
+        ("postgresql://u@h/db", None),
+    ] {
+        let settings = load(None, &[("DATABASE_URL", url)], &[]).unwrap().settings;
+        assert_eq!(settings.sqlite_folder(), folder.map(PathBuf::from), "{url}");
+        assert_eq!(settings.is_postgres(), folder.is_none(), "{url}");
+    }
 }
 
 #[test]

@@ -72,12 +72,20 @@ where
         };
         // `read` has checked it.
         let timeout = read_timeout(request.headers()).ok().flatten();
+        if timeout.is_some_and(|left| left.is_zero()) {
+            // Nobody waits for the answer: no work is begun.
+            return Box::pin(std::future::ready(Ok(deadline_exceeded().into_http())));
+        }
         let method = request.uri().path().to_owned();
         // Below info: a line per call would cost more than the call.
         let span = tracing::debug_span!(target: "orchestra::rpc", "call", otel.name = %method, otel.kind = "server",
             request_id = %ctx.request_id, tenant = %ctx.tenant);
         ctx.trace = trace::adopt(&span, &ctx.trace);
         if self.trust == Trust::Outside {
+            if ctx.trace.is_empty() {
+                // From here on the call can be followed, even when nothing records spans.
+                ctx.trace = trace::TraceParent::root().to_string();
+            }
             // What is forwarded as it came must not carry what the door dropped.
             write(&ctx, request.headers_mut());
         }

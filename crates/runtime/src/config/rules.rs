@@ -1,5 +1,7 @@
 //! Rules that tie settings to each other. Bounds of a single setting stand at its declaration.
 
+use std::path::PathBuf;
+
 use super::{
     error::{ConfigError, ConfigErrors, Layer},
     settings::Settings,
@@ -129,6 +131,12 @@ impl Settings {
     pub fn is_postgres(&self) -> bool {
         let url = self.database.url.expose();
         url.starts_with("postgres://") || url.starts_with("postgresql://")
+    }
+
+    /// The folder of the SQLite files (one for each service), when `database.url` names one.
+    pub fn sqlite_folder(&self) -> Option<PathBuf> {
+        let url = self.database.url.expose();
+        (!self.is_postgres()).then(|| PathBuf::from(url.strip_prefix("sqlite://").unwrap_or(url)))
     }
 
     fn port_pairs(&self) -> Vec<(&'static str, u16, &'static str, u16)> {
