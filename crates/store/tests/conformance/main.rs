@@ -28,5 +28,6 @@ mod kit;
 mod mail;
 mod members;
 mod postgres_only;
+mod proxy;
 mod retention;
 mod sqlite_only;
