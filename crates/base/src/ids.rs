@@ -74,6 +74,14 @@ impl ExecutionId {
     pub fn from_key(tenant: &Tenant, key: &str) -> Self {
         Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("execution/{tenant}/{key}").as_bytes()))
     }
+
+    /// The shard of this execution among `shards`: how the gateway, executors and their database agree on the owner.
+    /// It is stored, so it never changes. 0 when `shards` is 0.
+    pub fn shard(self, shards: u32) -> u32 {
+        // The low half of a v7 UUID is random, that of a v5 UUID a hash.
+        let low = self.0.as_u64_pair().1;
+        low.checked_rem(u64::from(shards)).and_then(|shard| u32::try_from(shard).ok()).unwrap_or(0)
+    }
 }
 
 impl WorkflowId {
@@ -181,6 +189,15 @@ mod tests {
         assert_eq!(ExecutionId::from_key(&a, "k"), ExecutionId::from_key(&a, "k"));
         assert_ne!(ExecutionId::from_key(&a, "k"), ExecutionId::from_key(&b, "k"));
         assert_ne!(WorkflowId::from_name(&a, "k").uuid(), ExecutionId::from_key(&a, "k").uuid());
+    }
+
+    #[test]
+    fn executions_spread_over_all_shards_and_stay_where_they_are() {
+        let id: ExecutionId = "0190b7a4-7c5e-7d5e-8f00-0000000000ff".parse().unwrap();
+        assert_eq!((id.shard(64), id.shard(256), id.shard(1), id.shard(0)), (63, 255, 0, 0));
+        let used: std::collections::BTreeSet<u32> =
+            (0..2000).map(|_| ExecutionId::new(Uuid::now_v7()).shard(64)).collect();
+        assert_eq!(used.len(), 64);
     }
 
     #[test]
