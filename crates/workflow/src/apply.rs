@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{FailureClass, Timestamp};
+use base::{CheckpointId, FailureClass, Timestamp};
 
 use crate::{
     event::{Assignment, CallKey, Decision, Event, Kind, SkipReason},
@@ -16,6 +16,9 @@ impl State {
         let at = event.at;
         self.seq += 1;
         self.time = at;
+        if event.kind.task().is_some_and(|task| task as usize >= self.tasks.len()) {
+            return;
+        }
         match &event.kind {
             // A second creation cannot be: the row's key is unique.
             Kind::Created(_) => {}
@@ -41,11 +44,13 @@ impl State {
                 self.fail_attempt(*call, *class, message, *outcome_known, *retry_at, *call_us, at);
             }
             Kind::ItemCompleted { call, output, call_us } => {
-                self.close_call(*call, CallPhase::Completed, *call_us, at);
+                let before = self.close_call(*call, CallPhase::Completed, *call_us, at);
                 if let Some(c) = self.call_mut(*call) {
                     c.output = Some(output.clone());
                 }
-                self.item_done(*call, at);
+                if before.is_some_and(|phase| phase != CallPhase::Completed) {
+                    self.item_done(*call, at);
+                }
             }
             Kind::TaskCompleted { task, output, call_us } => {
                 if output.is_some() {
@@ -59,7 +64,6 @@ impl State {
                     // The gathered output holds them; keeping both would double the memory.
                     call.output = None;
                 }
-                self.completed += 1;
                 self.end_task(*task, TaskPhase::Completed, at);
             }
             Kind::TaskFailed { call, class, message, tolerated } => {
@@ -71,6 +75,8 @@ impl State {
                     c.prompt = Some(prompt.clone());
                     if let Some(open) = &mut c.current {
                         open.bound = Some((agent_task_id.clone(), context_id.clone()));
+                        // The answer before has served.
+                        open.answer = None;
                     }
                 }
             }
@@ -98,21 +104,14 @@ impl State {
                 }
             }
             Kind::NoAgent { call, reason } => {
-                if let Some(c) = self.call_mut(*call) {
-                    c.waiting = Some(reason.clone());
+                // Another reason is no longer wait: the limit counts from the first.
+                let first = self.call_mut(*call).is_some_and(|c| c.waiting.replace(reason.clone()).is_none());
+                if first {
+                    self.set_ready_timer(*call, at);
                 }
-                self.set_ready_timer(*call, at);
             }
-            Kind::Paused { checkpoint, .. } => {
-                self.before_pause = self.status;
-                self.status = Status::Paused;
-                self.last_checkpoint = Some(*checkpoint);
-            }
-            Kind::Resumed { .. } => {
-                self.status = self.before_pause;
-                // What waited for the pause to end goes out again.
-                self.fresh.extend(ready_calls(&self.tasks));
-            }
+            Kind::Paused { checkpoint, .. } => self.pause(*checkpoint),
+            Kind::Resumed { .. } => self.resume(at),
             Kind::Completed { output } => {
                 self.output = Some(output.clone());
                 self.finish(Status::Completed, at);
@@ -134,18 +133,62 @@ impl State {
             Kind::Checkpoint { checkpoint } => {
                 self.last_checkpoint = Some(*checkpoint);
                 self.timers.retain(|(_, timer)| *timer != Timer::Checkpoint);
-                self.timers.insert((at.plus(self.created.checkpoint_every), Timer::Checkpoint));
+                self.arm_checkpoint(at);
             }
-            Kind::LateResult { .. } => {}
+            Kind::LateResult { call, what } => {
+                self.late.insert((*call, what.clone()));
+            }
             Kind::HistoryWarning { .. } => self.warned = true,
         }
     }
 
     fn admit(&mut self, at: Timestamp) {
         self.started_at = Some(at);
+        if self.created.timeout > Duration::ZERO {
+            self.timers.insert((at.plus(self.created.timeout), Timer::Execution));
+        }
         match self.status {
             Status::Paused => self.before_pause = Status::Executing,
-            _ => self.status = Status::Executing,
+            _ => {
+                self.status = Status::Executing;
+                self.arm_checkpoint(at);
+            }
+        }
+    }
+
+    fn arm_checkpoint(&mut self, at: Timestamp) {
+        let every = self.created.checkpoint_every;
+        if every > Duration::ZERO {
+            // At least one microsecond, the grain of time here: a checkpoint is never due at its own moment.
+            let next = at.plus(every.max(Duration::from_micros(1)));
+            self.timers.insert((next, Timer::Checkpoint));
+        }
+    }
+
+    /// Nothing can leave, so the limits of waiting stand still and no checkpoint is due. The limits of what runs go on.
+    fn pause(&mut self, checkpoint: CheckpointId) {
+        self.before_pause = self.status;
+        self.status = Status::Paused;
+        self.last_checkpoint = Some(checkpoint);
+        self.timers.retain(|(_, timer)| *timer != Timer::Checkpoint);
+        for key in ready_calls(&self.tasks).collect::<Vec<_>>() {
+            self.set_timer(key, None);
+        }
+    }
+
+    /// What waited for the pause to end goes out again, with the limits of waiting counted from now.
+    fn resume(&mut self, at: Timestamp) {
+        self.status = self.before_pause;
+        if self.status != Status::Executing {
+            return;
+        }
+        self.arm_checkpoint(at);
+        for key in ready_calls(&self.tasks).collect::<Vec<_>>() {
+            if let Some(CallState { phase: CallPhase::Ready(from), .. }) = self.call_mut(key) {
+                *from = at.max(*from);
+            }
+            self.set_ready_timer(key, at);
+            self.fresh.push(key);
         }
     }
 
@@ -163,15 +206,17 @@ impl State {
     }
 
     fn schedule(&mut self, task: u32, items: u32, width: u32, scattered: bool, at: Timestamp) {
+        if self.tasks[task as usize].phase != TaskPhase::Pending {
+            return;
+        }
         self.leave_agenda(task);
-        self.tasks[task as usize].schedule(items, width, scattered, at);
+        let seq = self.seq;
+        self.tasks[task as usize].schedule(items, width, scattered, at, seq);
         if items == 0 {
             self.review.push_back(task);
         }
         for item in 0..width.min(items) {
-            self.waiting_calls += 1;
-            self.fresh.push(CallKey::new(task, item));
-            self.set_ready_timer(CallKey::new(task, item), at);
+            self.make_ready(CallKey::new(task, item), at, at);
         }
         if let Some(total) = self.plan.plan().tasks[task as usize].timeouts.total {
             self.timers.insert((at.plus(total), Timer::Task(task)));
@@ -195,7 +240,9 @@ impl State {
     }
 
     /// Queue limit from the first readiness, allocation limit from the moment no agent was found, or the retry's time.
+    /// None of them in a pause.
     fn set_ready_timer(&mut self, key: CallKey, now: Timestamp) {
+        let paused = self.status == Status::Paused;
         let queue = self.plan.plan().tasks[key.task as usize].timeouts.queue;
         let allocation = self.created.allocation_timeout;
         let Some(call) = self.call_mut(key) else { return };
@@ -206,56 +253,77 @@ impl State {
         let limit = [queued, unserved].into_iter().flatten().min();
         // A retry's own time is a timer too: an execution that was put aside must wake up for it.
         let when = if from > now { Some(from) } else { limit };
-        self.set_timer(key, when);
+        self.set_timer(key, when.filter(|_| !paused));
     }
 
     fn make_ready(&mut self, key: CallKey, from: Timestamp, now: Timestamp) {
-        let Some(call) = self.call_mut(key) else { return };
-        call.phase = CallPhase::Ready(from);
-        self.waiting_calls += 1;
+        self.set_phase(key, CallPhase::Ready(from), now);
         self.fresh.push(key);
         self.set_ready_timer(key, now);
     }
 
     fn start_attempt(&mut self, key: CallKey, attempt: u32, retry: u32, to: &Arc<Assignment>, at: Timestamp) {
-        self.agents.insert(Arc::from(to.agent.as_str()));
-        self.waiting_calls = self.waiting_calls.saturating_sub(1);
         let Some(call) = self.call_mut(key) else { return };
         call.attempt = attempt;
         call.retry = retry;
         call.waiting = None;
         call.current = Some(Box::new(Attempt { to: to.clone(), started_at: at, bound: None, answer: None }));
+        if !self.agents.contains(to.agent.as_str()) {
+            self.agents.insert(Arc::from(to.agent.as_str()));
+        }
         self.open_call(key, at);
     }
 
     /// An attempt is open from now on.
     fn open_call(&mut self, key: CallKey, at: Timestamp) {
         let limit = self.plan.plan().tasks[key.task as usize].timeouts.attempt;
-        let Some(call) = self.call_mut(key) else { return };
-        call.phase = CallPhase::Running;
+        self.set_phase(key, CallPhase::Running, at);
         self.set_timer(key, limit.map(|l| at.plus(l)));
-        self.in_flight += 1;
-        if self.in_flight == 1 {
-            self.busy_since = Some(at);
-        }
     }
 
-    /// The call stands in `phase` from now on; counts its end when an attempt was open.
-    fn close_call(&mut self, key: CallKey, phase: CallPhase, call_us: u64, at: Timestamp) {
-        let Some(call) = self.call_mut(key) else { return };
-        let before = std::mem::replace(&mut call.phase, phase);
+    /// The call stands in `phase` from now on, without a timer; counts its time when an attempt was open. Gives the
+    /// phase before.
+    fn close_call(
+        &mut self,
+        key: CallKey,
+        phase: CallPhase,
+        call_us: u64,
+        at: Timestamp,
+    ) -> Option<CallPhase> {
+        let before = self.set_phase(key, phase, at)?;
         self.set_timer(key, None);
+        if before == CallPhase::Running {
+            self.agent_us = self.agent_us.saturating_add(call_us);
+        }
+        Some(before)
+    }
+
+    /// The only place where a call changes its phase: the counters follow it.
+    fn set_phase(&mut self, key: CallKey, phase: CallPhase, at: Timestamp) -> Option<CallPhase> {
+        let before = std::mem::replace(&mut self.call_mut(key)?.phase, phase);
         match before {
             CallPhase::Running => {
-                self.agent_us = self.agent_us.saturating_add(call_us);
                 self.in_flight -= 1;
                 if self.in_flight == 0 {
                     self.busy += self.busy_since.take().map_or(Duration::ZERO, |since| at.since(since));
                 }
             }
-            CallPhase::Ready(_) => self.waiting_calls = self.waiting_calls.saturating_sub(1),
+            CallPhase::Ready(_) => self.waiting_calls -= 1,
+            CallPhase::Input => self.asking -= 1,
             _ => {}
         }
+        match phase {
+            CallPhase::Running => {
+                self.in_flight += 1;
+                if self.in_flight == 1 {
+                    self.busy_since = Some(at);
+                }
+            }
+            CallPhase::Ready(_) => self.waiting_calls += 1,
+            CallPhase::Input => self.asking += 1,
+            _ => {}
+        }
+        Some(before)
     }
 
     fn agent_of(&self, key: CallKey) -> Option<Arc<str>> {
@@ -312,7 +380,10 @@ impl State {
         at: Timestamp,
     ) {
         self.leave_agenda(key.task);
-        self.failures += 1;
+        self.review.retain(|&t| t != key.task);
+        if !self.plan.plan().tasks[key.task as usize].optional {
+            self.failures += 1;
+        }
         let reported = self.call(key).and_then(|c| c.error.as_ref()).is_some_and(|e| e.1 == *message);
         if !reported {
             let (attempt, agent) = (self.call(key).map_or(0, |c| c.attempt), self.agent_of(key));
@@ -336,11 +407,19 @@ impl State {
 
     /// The task is over: its successors have one less to wait for.
     fn end_task(&mut self, task: u32, phase: TaskPhase, at: Timestamp) {
+        let seq = self.seq;
         let state = &mut self.tasks[task as usize];
+        if !matches!(state.phase, TaskPhase::Pending | TaskPhase::Scheduled) {
+            return;
+        }
         state.phase = phase;
         state.ended_at = Some(at);
+        state.ended_seq = seq;
+        if phase == TaskPhase::Completed {
+            self.completed += 1;
+        }
         let scheduled = state.scheduled_at;
-        self.unfinished = self.unfinished.saturating_sub(1);
+        self.unfinished -= 1;
         if let (Some(total), Some(from)) = (self.plan.plan().tasks[task as usize].timeouts.total, scheduled) {
             self.timers.remove(&(from.plus(total), Timer::Task(task)));
         }
@@ -374,8 +453,8 @@ impl State {
                         self.close_call(key, CallPhase::Failed, 0, at);
                     }
                 }
-                self.tasks[task as usize].phase = TaskPhase::Cancelled;
-                self.tasks[task as usize].ended_at = Some(at);
+                let ended = &mut self.tasks[task as usize];
+                (ended.phase, ended.ended_at, ended.ended_seq) = (TaskPhase::Cancelled, Some(at), self.seq);
             }
         }
         self.status = status;

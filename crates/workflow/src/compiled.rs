@@ -1,10 +1,10 @@
 //! A plan made ready to run: successors, compiled expressions, lookups. Shared by all executions of a version.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use expr::{Expr, Path, Template};
 
-use crate::plan::{InputSpec, OutputSpec, PLAN_SCHEMA, Plan, Spread};
+use crate::plan::{ITEMS_MAX, InputSpec, OutputSpec, PLAN_SCHEMA, Plan, Spread};
 
 /// A plan that cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,11 @@ impl Compiled {
             };
             let expr = |place, text: &str| Expr::compile(text).map_err(|e| fail(place, e));
             when.push(task.when.as_deref().map(|text| expr("when", text)).transpose()?);
+            if let Spread::Parallel { count: Some(n) } = task.spread
+                && n > ITEMS_MAX
+            {
+                return Err(shape(&task.id, format!("asks for {n} calls, the limit is {ITEMS_MAX}")));
+            }
             lists.push(match &task.spread {
                 Spread::ForEach { list, .. } => Some(expr("for_each", list)?),
                 Spread::One | Spread::Parallel { .. } => None,
@@ -87,7 +92,7 @@ impl Compiled {
             })?)),
             OutputSpec::Sinks | OutputSpec::Tasks(_) => None,
         };
-        let sinks = match &plan.output {
+        let mut sinks: Vec<u32> = match &plan.output {
             OutputSpec::Tasks(names) => names
                 .iter()
                 .map(|name| {
@@ -101,6 +106,9 @@ impl Compiled {
                 (0..plan.tasks.len() as u32).filter(|&t| successors[t as usize].is_empty()).collect()
             }
         };
+        // Named twice is written once: keys of an object are unique.
+        let mut seen = HashSet::new();
+        sinks.retain(|&t| seen.insert(t));
         Ok(Self { plan, successors, when, lists, inputs, output, index, sinks })
     }
 
@@ -108,9 +116,9 @@ impl Compiled {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
-    /// Tasks that wait for `task`.
+    /// Tasks that wait for `task`; none for an index that is no task's.
     pub fn successors(&self, task: u32) -> &[u32] {
-        &self.successors[task as usize]
+        self.successors.get(task as usize).map_or(&[], |next| next)
     }
     /// The index of the task called `id`.
     pub fn task_index(&self, id: &str) -> Option<u32> {
@@ -161,6 +169,9 @@ fn successors_of(plan: &Plan) -> Result<Vec<Box<[u32]>>, PlanError> {
                     &task.id,
                     format!("depends on task number {before}, which does not stand before it"),
                 ));
+            }
+            if out[before as usize].last() == Some(&(i as u32)) {
+                return Err(shape(&task.id, format!("depends on task number {before} twice")));
             }
             out[before as usize].push(i as u32);
         }

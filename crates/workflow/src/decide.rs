@@ -20,6 +20,8 @@ pub enum Input {
     Assign { call: CallKey, to: Arc<Assignment> },
     /// No agent offers what a ready call needs.
     NoAgent { call: CallKey, reason: Arc<str> },
+    /// A ready call cannot be made at all (its input mapping fails, its input breaks the schema).
+    CannotCall { call: CallKey, class: FailureClass, message: Arc<str> },
     /// The agent named the call.
     Bound { call: CallKey, attempt: u32, agent_task_id: Arc<str>, context_id: Arc<str> },
     /// The agent answered.
@@ -108,9 +110,13 @@ pub(crate) fn decide(state: &State, input: &Input, now: Timestamp) -> Result<Vec
         Input::Admit => vec![],
         Input::Assign { call, to } => assign(state, *call, to, now),
         Input::NoAgent { call, reason } => match state.call(*call) {
-            Some(c) if matches!(c.phase, CallPhase::Ready(_)) && c.waiting.as_ref() != Some(reason) => {
+            Some(c) if may_leave(state, c, now) && c.waiting.as_ref() != Some(reason) => {
                 vec![Kind::NoAgent { call: *call, reason: reason.clone() }]
             }
+            _ => vec![],
+        },
+        Input::CannotCall { call, class, message } => match state.call(*call) {
+            Some(c) if matches!(c.phase, CallPhase::Ready(_)) => vec![give_up(state, *call, *class, message)],
             _ => vec![],
         },
         Input::Bound { call, attempt, agent_task_id, context_id } => match open(state, *call, *attempt) {
@@ -125,6 +131,12 @@ pub(crate) fn decide(state: &State, input: &Input, now: Timestamp) -> Result<Vec
             Some(_) => completed(state, *call, output, *call_us),
             None => late(state, *call, *attempt, "an answer"),
         },
+        // A repeat of the failure that counted is no news.
+        Input::AttemptFailed { call, attempt, class, message, .. }
+            if known_failure(state, *call, *attempt, *class, message) =>
+        {
+            vec![]
+        }
         Input::AttemptFailed { call, attempt, class, message, outcome_known, retry_after, call_us } => {
             match open(state, *call, *attempt) {
                 Some(_) => {
@@ -191,17 +203,34 @@ fn open(state: &State, key: CallKey, attempt: u32) -> Option<&CallState> {
 
 fn late(state: &State, call: CallKey, attempt: u32, what: &str) -> Vec<Kind> {
     match state.call(call) {
-        // A repeat of the answer that counted is no news.
-        Some(c) if c.phase == CallPhase::Completed => vec![],
-        Some(_) => vec![Kind::LateResult { call, what: format!("{what} of attempt {attempt}").into() }],
-        None => vec![],
+        // A repeat of the answer that counted is no news; of an attempt that never was, nonsense.
+        Some(c) if c.phase == CallPhase::Completed && c.attempt == attempt => vec![],
+        Some(c) if (1..=c.attempt).contains(&attempt) => {
+            let what: Arc<str> = format!("{what} of attempt {attempt}").into();
+            let told = state.late.contains(&(call, what.clone()));
+            if told { vec![] } else { vec![Kind::LateResult { call, what }] }
+        }
+        _ => vec![],
     }
+}
+
+fn known_failure(state: &State, call: CallKey, attempt: u32, class: FailureClass, message: &str) -> bool {
+    open(state, call, attempt).is_none()
+        && state
+            .causes
+            .iter()
+            .rev()
+            .any(|c| (c.call, c.attempt, c.class) == (Some(call), attempt, class) && &*c.message == message)
+}
+
+/// Whether the call is ready and the execution lets calls leave.
+fn may_leave(state: &State, call: &CallState, now: Timestamp) -> bool {
+    state.status == Status::Executing && matches!(call.phase, CallPhase::Ready(from) if from <= now)
 }
 
 fn assign(state: &State, key: CallKey, to: &Arc<Assignment>, now: Timestamp) -> Vec<Kind> {
     let Some(call) = state.call(key) else { return vec![] };
-    let ready = matches!(call.phase, CallPhase::Ready(from) if from <= now);
-    if state.status != Status::Executing || !ready || state.in_flight >= state.calls_max() {
+    if !may_leave(state, call, now) || state.room() == 0 {
         return vec![];
     }
     vec![Kind::AttemptStarted { call: key, attempt: call.attempt + 1, retry: call.retry, to: to.clone() }]
@@ -322,7 +351,7 @@ fn resolve(state: &State, key: CallKey, decision: &Resolution, by: &Arc<str>) ->
 /// Everything that is due. Each timer is looked at on its own; what one fact changes is seen when its turn comes again.
 fn tick(state: &State, checkpoint: CheckpointId, now: Timestamp) -> Vec<Kind> {
     let due = state.timers.iter().take_while(|(at, _)| *at <= now);
-    for (at, timer) in due {
+    for (_, timer) in due {
         let facts = match timer {
             Timer::Execution => {
                 let limit = base::time::show_duration(state.created.timeout);
@@ -333,7 +362,7 @@ fn tick(state: &State, checkpoint: CheckpointId, now: Timestamp) -> Vec<Kind> {
             }
             Timer::Checkpoint => vec![Kind::Checkpoint { checkpoint }],
             Timer::Task(task) => task_overdue(state, *task),
-            Timer::Call(call) => call_overdue(state, *call, *at, now),
+            Timer::Call(call) => call_overdue(state, *call, now),
         };
         if !facts.is_empty() {
             return facts;
@@ -358,11 +387,11 @@ fn open_item(state: &State, task: u32) -> CallKey {
     CallKey::new(task, item.unwrap_or(0) as u32)
 }
 
-fn call_overdue(state: &State, key: CallKey, at: Timestamp, now: Timestamp) -> Vec<Kind> {
+fn call_overdue(state: &State, key: CallKey, now: Timestamp) -> Vec<Kind> {
     let Some(call) = state.call(key) else { return vec![] };
     match call.phase {
         // The time of a retry has come; leaving is the dispatcher's business.
-        CallPhase::Ready(from) if from == at => vec![],
+        CallPhase::Ready(_) if call.attempt > 0 && call.waiting.is_none() => vec![],
         CallPhase::Ready(_) => {
             let (class, message) = match &call.waiting {
                 Some(reason) => (FailureClass::NoAgent, format!("no agent in time: {reason}")),

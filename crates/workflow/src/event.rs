@@ -135,6 +135,39 @@ pub struct Event {
     pub kind: Kind,
 }
 
+impl Kind {
+    /// Index of the task it is about; `None` when it is about the execution as a whole.
+    pub fn task(&self) -> Option<u32> {
+        match self {
+            Self::TaskScheduled { task, .. }
+            | Self::TaskSkipped { task, .. }
+            | Self::TaskCompleted { task, .. } => Some(*task),
+            Self::AttemptStarted { call, .. }
+            | Self::AttemptBound { call, .. }
+            | Self::AttemptAdopted { call, .. }
+            | Self::AttemptFailed { call, .. }
+            | Self::ItemCompleted { call, .. }
+            | Self::TaskFailed { call, .. }
+            | Self::InputRequired { call, .. }
+            | Self::InputProvided { call, .. }
+            | Self::NeedsDecision { call, .. }
+            | Self::DecisionMade { call, .. }
+            | Self::NoAgent { call, .. }
+            | Self::LateResult { call, .. } => Some(call.task),
+            Self::Created(_)
+            | Self::Admitted
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::Completed { .. }
+            | Self::Failed { .. }
+            | Self::Cancelled { .. }
+            | Self::Terminated { .. }
+            | Self::Checkpoint { .. }
+            | Self::HistoryWarning { .. } => None,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields say what they are; CallKey and Created carry the units")]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use base::Payload;
 use bytes::Bytes;
 use expr::{Node, Path, Scope};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     event::CallKey,
-    plan::{InputSpec, Spread},
+    plan::{ITEMS_MAX, InputSpec, Spread},
     state::{State, TaskPhase, TaskState},
 };
 
@@ -34,15 +34,18 @@ pub(crate) struct Scatter {
 type Paths<'a> = &'a [Path];
 
 impl State {
-    /// The variables that expressions see, limited to what `paths` name.
-    fn scope(&self, paths: Paths<'_>, item: Option<(Value, u32, u32)>) -> Scope {
+    /// The variables that expressions see, limited to what `paths` name. A task's own expressions see the others as they
+    /// stood when it was scheduled: whenever they are evaluated again, they give the same.
+    fn scope(&self, task: Option<u32>, paths: Paths<'_>, item: Option<(Value, u32, u32)>) -> Scope {
         let named = |root: &str| paths.iter().any(|p| p.first().is_some_and(|r| r == root));
         let mut scope = Scope::new();
         if named("input") {
             scope.set("input", shared_value(&self.created.input));
         }
         if named("tasks") {
-            scope.set("tasks", self.tasks_node(paths));
+            let scheduled = task.map_or(0, |t| self.tasks[t as usize].scheduled_seq);
+            let until = if scheduled == 0 { u64::MAX } else { scheduled };
+            scope.set("tasks", self.tasks_node(paths, until));
         }
         if named("execution") {
             scope.set(
@@ -67,7 +70,8 @@ impl State {
     }
 
     /// `tasks.<id>.{output, status}` for the tasks that are named, or all of them when one is reached dynamically.
-    fn tasks_node(&self, paths: Paths<'_>) -> Node {
+    /// What happened from event `until` on is not seen.
+    fn tasks_node(&self, paths: Paths<'_>, until: u64) -> Node {
         let mut ids: Vec<u32> = Vec::new();
         for path in paths.iter().filter(|p| p.first().is_some_and(|r| r == "tasks")) {
             match path.get(1).map(|id| self.plan.task_index(id)) {
@@ -78,10 +82,17 @@ impl State {
         }
         let member = |id: u32| {
             let task = &self.tasks[id as usize];
-            let output = task.output.as_ref().map_or_else(Default::default, shared_value);
+            let seen = |seq: u64| seq != 0 && seq < until;
+            let phase = match task.phase {
+                phase if seen(task.ended_seq) => phase,
+                _ if seen(task.scheduled_seq) => TaskPhase::Scheduled,
+                _ => TaskPhase::Pending,
+            };
+            let output = task.output.as_ref().filter(|_| seen(task.ended_seq));
+            let output = output.map_or_else(Default::default, shared_value);
             let fields = [
                 ("output".to_owned(), Node::Value(output)),
-                ("status".to_owned(), Node::from(Value::from(phase_text(task.phase)))),
+                ("status".to_owned(), Node::from(Value::from(phase_text(phase)))),
             ];
             (self.plan.plan().tasks[id as usize].id.clone(), Node::Map(fields.into_iter().collect()))
         };
@@ -92,7 +103,7 @@ impl State {
         match self.plan.when(task) {
             None => Ok(true),
             Some(expr) => expr
-                .eval_bool(&self.scope(expr.references(), None))
+                .eval_bool(&self.scope(Some(task), expr.references(), None))
                 .map_err(|e| EvalError { place: "when", message: e.to_string() }),
         }
     }
@@ -100,7 +111,13 @@ impl State {
     /// How many calls the task makes, and how many at once.
     pub(crate) fn scatter(&self, task: u32) -> Result<Scatter, EvalError> {
         let list = self.list(task)?;
-        let len = list.as_ref().map(|l| l.len() as u32);
+        let len = match list.as_ref().map(|l| l.len()) {
+            Some(n) if n > ITEMS_MAX as usize => {
+                let message = format!("the list has {n} items, the limit is {ITEMS_MAX}");
+                return Err(EvalError { place: "for_each", message });
+            }
+            len => len.map(|n| n as u32),
+        };
         Ok(match (&self.plan.plan().tasks[task as usize].spread, len) {
             (Spread::One, _) => Scatter { items: 1, width: 1, scattered: false },
             (Spread::ForEach { width, .. }, Some(n)) => {
@@ -131,45 +148,58 @@ impl State {
         let found = match &self.plan.plan().tasks[task as usize].spread {
             Spread::One => None,
             Spread::ForEach { .. } => match self.plan.list(task) {
-                Some(expr) => match expr.eval(&self.scope(expr.references(), None)) {
+                Some(expr) => match expr.eval(&self.scope(Some(task), expr.references(), None)) {
                     Ok(Value::Array(items)) => Some(items),
                     Ok(_) => None,
                     Err(e) => return Err(EvalError { place: "for_each", message: e.to_string() }),
                 },
                 None => None,
             },
-            Spread::Parallel { .. } => self.parallel_source(task)?.and_then(only_list),
+            Spread::Parallel { .. } => self.parallel_list(task)?,
         };
         Ok(state.list.get_or_init(|| found.map(Arc::new)).clone())
     }
 
-    /// Where `parallel: true` looks for its list: the mapped input, else the only dependency's output, else the
-    /// execution's input.
-    fn parallel_source(&self, task: u32) -> Result<Option<Value>, EvalError> {
+    /// Where `parallel: true` finds its list: in the task's own input (unless that is written for one item), else in the
+    /// only dependency's output; without dependencies in the execution's input.
+    fn parallel_list(&self, task: u32) -> Result<Option<Vec<Value>>, EvalError> {
         let plan = &self.plan.plan().tasks[task as usize];
-        if let Some((template, paths)) = self.plan.input(task) {
-            let no_item = Some((Value::Null, 0, 0));
-            let rendered = template.render(&self.scope(paths, no_item));
-            return rendered.map(Some).map_err(|e| EvalError { place: "input", message: e.to_string() });
+        let own = match self.plan.input(task) {
+            Some((_, paths)) if names_item(paths) => None,
+            Some((template, paths)) => {
+                let rendered = template.render(&self.scope(Some(task), paths, Some((Value::Null, 0, 0))));
+                Some(rendered.map_err(|e| EvalError { place: "input", message: e.to_string() })?)
+            }
+            None if plan.input == InputSpec::Execution => Some(to_value(&self.created.input)),
+            None => None,
+        };
+        if let Some(list) = own.and_then(|mut value| take_list(&mut value)) {
+            return Ok(Some(list));
         }
-        Ok(match plan.after.as_slice() {
+        let given = match plan.after.as_slice() {
             [] => Some(to_value(&self.created.input)),
             [only] => self.tasks[*only as usize].output.as_ref().map(to_value),
             _ => None,
-        })
+        };
+        Ok(given.and_then(|mut value| take_list(&mut value)))
     }
 
-    /// What the agent is given for this call.
+    /// What the agent is given for this call. The same whenever it is asked, so that a call that is sent again carries
+    /// what it carried before.
     pub fn call_input(&self, key: CallKey) -> Result<Payload, EvalError> {
-        let plan = &self.plan.plan().tasks[key.task as usize];
+        let Some(plan) = self.plan.plan().tasks.get(key.task as usize) else {
+            return Err(EvalError { place: "input", message: format!("there is no task {}", key.task) });
+        };
         let state = &self.tasks[key.task as usize];
         let list = if state.scattered { self.list(key.task)? } else { None };
         let item = list.as_ref().and_then(|l| l.get(key.item as usize));
         let count = state.calls.len() as u32;
         if let Some((template, paths)) = self.plan.input(key.task) {
             let place = state.scattered.then(|| (item.cloned().unwrap_or_default(), key.item, count));
+            let by_hand = names_item(paths) || !matches!(plan.spread, Spread::Parallel { .. });
             return template
-                .render(&self.scope(paths, place))
+                .render(&self.scope(Some(key.task), paths, place))
+                .map(|v| if by_hand { v } else { with_item(v, item, key.item, count) })
                 .map(|v| Payload::from_value(&v))
                 .map_err(|e| EvalError { place: "input", message: e.to_string() });
         }
@@ -246,7 +276,7 @@ impl State {
     pub(crate) fn final_output(&self) -> Result<Payload, EvalError> {
         if let Some((template, paths)) = self.plan.output() {
             return template
-                .render(&self.scope(paths, None))
+                .render(&self.scope(None, paths, None))
                 .map(|v| Payload::from_value(&v))
                 .map_err(|e| EvalError { place: "output", message: e.to_string() });
         }
@@ -258,22 +288,46 @@ impl State {
     }
 }
 
-/// The list in a value: the value itself, its field `items`, or its only field that is a list.
-fn only_list(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(items) => Some(items),
-        Value::Object(mut fields) => {
-            if matches!(fields.get("items"), Some(Value::Array(_))) {
-                return fields.remove("items").and_then(only_list);
-            }
-            let mut lists = fields.into_iter().filter_map(|(_, v)| if v.is_array() { Some(v) } else { None });
+/// Whether an input mapping is written for one item.
+fn names_item(paths: Paths<'_>) -> bool {
+    paths.iter().any(|p| p.first().is_some_and(|root| root == "item"))
+}
+
+/// Takes the list out of a value: the value itself, its field `items`, or its only field that is a list.
+fn take_list(value: &mut Value) -> Option<Vec<Value>> {
+    let field = match value {
+        Value::Array(items) => return Some(std::mem::take(items)),
+        Value::Object(fields) if fields.get("items").is_some_and(Value::is_array) => "items".to_owned(),
+        Value::Object(fields) => {
+            let mut lists = fields.iter().filter(|(_, v)| v.is_array()).map(|(name, _)| name);
             match (lists.next(), lists.next()) {
-                (Some(only), None) => only_list(only),
-                _ => None,
+                (Some(only), None) => only.clone(),
+                _ => return None,
             }
         }
+        _ => return None,
+    };
+    match value.as_object_mut()?.remove(&field)? {
+        Value::Array(items) => Some(items),
         _ => None,
     }
+}
+
+/// A mapped input for one of many calls: its item stands in the place of the list, beside index and count.
+fn with_item(mut mapped: Value, item: Option<&Value>, index: u32, count: u32) -> Value {
+    let listed = take_list(&mut mapped).is_some();
+    let mut fields = match (mapped, item) {
+        (Value::Array(_), Some(item)) if listed => return item.clone(),
+        (Value::Object(fields), _) => fields,
+        (other, _) => Map::from_iter([("input".to_owned(), other)]),
+    };
+    let places = [("item", item.cloned()), ("index", Some(index.into())), ("count", Some(count.into()))];
+    for (name, value) in places {
+        if let (Some(value), None) = (value, fields.get(name)) {
+            fields.insert(name.into(), value);
+        }
+    }
+    Value::Object(fields)
 }
 
 fn shared_value(payload: &Payload) -> Arc<Value> {
@@ -282,6 +336,7 @@ fn shared_value(payload: &Payload) -> Arc<Value> {
 
 fn to_value(payload: &Payload) -> Value {
     match payload.json() {
+        None if payload.is_empty() => Value::Null,
         Some(value) => (*value).clone(),
         None => Value::String(String::from_utf8_lossy(payload.bytes()).into_owned()),
     }
@@ -289,7 +344,11 @@ fn to_value(payload: &Payload) -> Value {
 
 /// JSON text of a payload: as it came, or a JSON string of what is not JSON.
 fn json_bytes(payload: &Payload) -> Bytes {
-    if payload.is_json() { payload.bytes().clone() } else { Bytes::from(to_value(payload).to_string()) }
+    if payload.is_json() && !payload.is_empty() {
+        payload.bytes().clone()
+    } else {
+        Bytes::from(to_value(payload).to_string())
+    }
 }
 
 pub(crate) fn phase_text(phase: TaskPhase) -> &'static str {

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// The schema number written into every plan.
 pub const PLAN_SCHEMA: u32 = 1;
 
+/// Most calls one task can make. Every call is at least two events, and a history has a limit too.
+pub const ITEMS_MAX: u32 = 100_000;
+
 /// A compiled workflow version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

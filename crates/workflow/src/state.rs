@@ -142,9 +142,9 @@ pub struct CallState {
 }
 
 impl CallState {
-    fn new(phase: CallPhase) -> Self {
+    fn new() -> Self {
         Self {
-            phase,
+            phase: CallPhase::Waiting,
             attempt: 0,
             retry: 0,
             current: None,
@@ -180,6 +180,10 @@ pub struct TaskState {
     pub(crate) open: u32,
     /// The next item that may become ready.
     pub(crate) next_item: u32,
+    /// Number of the event that scheduled it; 0 before.
+    pub(crate) scheduled_seq: u64,
+    /// Number of the event that ended it; 0 before.
+    pub(crate) ended_seq: u64,
     /// The scattered list, derived once from the state; not part of it.
     pub(crate) list: OnceLock<Option<Arc<Vec<Value>>>>,
 }
@@ -196,6 +200,7 @@ impl PartialEq for TaskState {
             self.next_item,
         ) == (o.phase, o.scattered, o.missing, o.skipped_before, o.failed_before, o.open, o.next_item)
             && (self.scheduled_at, self.ended_at) == (o.scheduled_at, o.ended_at)
+            && (self.scheduled_seq, self.ended_seq) == (o.scheduled_seq, o.ended_seq)
             && self.calls == o.calls
             && self.output == o.output
     }
@@ -250,6 +255,8 @@ pub struct State {
     pub(crate) agenda: VecDeque<u32>,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) in_flight: u32,
+    /// Calls whose agent waits for input.
+    pub(crate) asking: u32,
     pub(crate) waiting_calls: u32,
     pub(crate) busy_since: Option<Timestamp>,
     pub(crate) busy: Duration,
@@ -261,6 +268,8 @@ pub struct State {
     pub(crate) last_checkpoint: Option<CheckpointId>,
     pub(crate) warned: bool,
     pub(crate) agents: BTreeSet<Arc<str>>,
+    /// Results that came too late: each is told once.
+    pub(crate) late: BTreeSet<(CallKey, Arc<str>)>,
     /// Calls that became ready since the shell last asked.
     pub(crate) fresh: Vec<CallKey>,
     /// Tasks that may be complete, fail or start the end; looked at by `follow`.
@@ -276,6 +285,8 @@ impl PartialEq for State {
             && (self.created_at, self.started_at, self.ended_at) == (o.created_at, o.started_at, o.ended_at)
             && self.tasks == o.tasks
             && (self.unfinished, self.completed, self.in_flight) == (o.unfinished, o.completed, o.in_flight)
+            && self.asking == o.asking
+            && self.late == o.late
             && (self.waiting_calls, self.busy_since, self.busy) == (o.waiting_calls, o.busy_since, o.busy)
             && (self.agent_us, self.retries, self.failures) == (o.agent_us, o.retries, o.failures)
             && self.agenda == o.agenda
@@ -294,13 +305,6 @@ impl State {
         let tasks: Vec<TaskState> =
             plan.plan().tasks.iter().map(|t| TaskState::new(t.after.len() as u32)).collect();
         let agenda = (0..tasks.len() as u32).filter(|&t| tasks[t as usize].missing == 0).collect();
-        let mut timers = BTreeSet::new();
-        if created.timeout > Duration::ZERO {
-            timers.insert((at.plus(created.timeout), Timer::Execution));
-        }
-        if created.checkpoint_every > Duration::ZERO {
-            timers.insert((at.plus(created.checkpoint_every), Timer::Checkpoint));
-        }
         Self {
             id,
             status: Status::Planning,
@@ -314,8 +318,9 @@ impl State {
             completed: 0,
             tasks,
             agenda,
-            timers,
+            timers: BTreeSet::new(),
             in_flight: 0,
+            asking: 0,
             waiting_calls: 0,
             busy_since: None,
             busy: Duration::ZERO,
@@ -327,6 +332,7 @@ impl State {
             last_checkpoint: None,
             warned: false,
             agents: BTreeSet::new(),
+            late: BTreeSet::new(),
             fresh: Vec::new(),
             review: VecDeque::new(),
             plan,
@@ -434,6 +440,18 @@ impl State {
         self.plan.plan().limits.max_calls.unwrap_or(u32::MAX).max(1).min(of_start)
     }
 
+    /// Calls that may still leave now under [`State::calls_max`]. A call whose agent asks for input keeps its place: it
+    /// goes on once it is answered.
+    pub fn room(&self) -> u32 {
+        self.calls_max().saturating_sub(self.in_flight + self.asking)
+    }
+
+    /// Priority of the calls of `task`: the task's own on top of the execution's. Higher runs first.
+    pub fn priority(&self, task: u32) -> i32 {
+        let own = self.plan.plan().tasks.get(task as usize).map_or(0, |t| t.priority);
+        self.created.priority.saturating_add(own)
+    }
+
     /// The next deadline later than `after`.
     pub fn next_timer(&self, after: Timestamp) -> Option<Timestamp> {
         let from =
@@ -448,7 +466,8 @@ impl State {
 
     /// The retry policy that holds for `task`.
     pub fn retry_policy(&self, task: u32) -> RetryPolicy {
-        let own = self.plan.plan().tasks[task as usize].retry.as_ref().unwrap_or(&self.created.default_retry);
+        let own = self.plan.plan().tasks.get(task as usize).and_then(|t| t.retry.as_ref());
+        let own = own.unwrap_or(&self.created.default_retry);
         match &*self.created.retry_policy {
             "" => own.clone(),
             name => own.named(name).unwrap_or_else(|| own.clone()),
@@ -485,21 +504,20 @@ impl TaskState {
             failed_before: false,
             open: 0,
             next_item: 0,
+            scheduled_seq: 0,
+            ended_seq: 0,
             list: OnceLock::new(),
         }
     }
 
-    pub(crate) fn schedule(&mut self, items: u32, width: u32, scattered: bool, at: Timestamp) {
+    /// `items` calls, all of them waiting; the first `width` are about to be made ready.
+    pub(crate) fn schedule(&mut self, items: u32, width: u32, scattered: bool, at: Timestamp, seq: u64) {
         self.phase = TaskPhase::Scheduled;
         self.scattered = scattered;
         self.scheduled_at = Some(at);
+        self.scheduled_seq = seq;
         self.open = items;
         self.next_item = width.min(items);
-        self.calls = (0..items)
-            .map(|i| {
-                CallState::new(if i < self.next_item { CallPhase::Ready(at) } else { CallPhase::Waiting })
-            })
-            .collect();
-        self.calls.shrink_to_fit();
+        self.calls = (0..items).map(|_| CallState::new()).collect();
     }
 }

@@ -86,7 +86,7 @@ impl State {
             while let Some(kind) = facts.pop_front() {
                 self.fold_one(kind, now, &mut step);
             }
-            facts = follow(self, now).into();
+            facts = follow(self).into();
             // Several timers may be due at once; one tick takes them all.
             if facts.is_empty() && ticking && !step.events.is_empty() {
                 facts = decide(self, input, now)?.into();
@@ -95,7 +95,9 @@ impl State {
                 break;
             }
         }
-        for call in self.take_fresh() {
+        let fresh = self.take_fresh();
+        // In a pause nothing is dispatched; the end of the pause brings it up again.
+        for call in fresh.into_iter().filter(|_| self.status == Status::Executing) {
             if let Some(CallPhase::Ready(at)) = self.call(call).map(|c| c.phase) {
                 step.effects.push(Effect::Dispatch { call, at });
             }
@@ -145,6 +147,11 @@ impl State {
         out
     }
 
+    /// Whether some call waits for an instance, now or after a delay.
+    pub fn outstanding_dispatch(&self) -> bool {
+        self.waiting_calls > 0 && self.status == Status::Executing
+    }
+
     /// Calls with an open attempt.
     pub fn open_calls(&self) -> impl Iterator<Item = (CallKey, &Attempt)> {
         self.tasks.iter().enumerate().filter(|(_, t)| t.phase == TaskPhase::Scheduled).flat_map(
@@ -189,7 +196,7 @@ fn cut_by(state: &State, kind: &Kind) -> Vec<CallKey> {
 }
 
 /// Facts that follow from the state alone: one at a time, in a fixed order.
-fn follow(state: &State, _now: Timestamp) -> Vec<Kind> {
+fn follow(state: &State) -> Vec<Kind> {
     if state.status.is_final() {
         return vec![];
     }
