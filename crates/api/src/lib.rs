@@ -1,8 +1,10 @@
 //! Floor 3: between domain types and the contracts in `proto/`.
 //!
 //! - [`status`]: the one mapping between [`Fault`] (code, message, findings) and gRPC statuses.
+//! - [`log`]: events of executions as bytes of the log.
 //! - [`payload`][]: payloads.
 
+pub mod log;
 pub mod payload;
 pub mod status;
 

@@ -47,7 +47,8 @@ pub fn decode_payload(p: Option<pb::Payload>, large: Resolver<'_>) -> Result<Pay
         Some(pb::payload::Body::Inline(bytes)) if p.media_type.is_empty() => Ok(Payload::json_text(bytes)),
         Some(pb::payload::Body::Inline(bytes)) => Ok(Payload::new(p.media_type.into(), bytes)),
         Some(pb::payload::Body::Hash(hash)) => {
-            let hash = <[u8; 32]>::try_from(&hash[..]).map_err(|_| LogError("a hash is not 32 bytes".into()))?;
+            let hash =
+                <[u8; 32]>::try_from(&hash[..]).map_err(|_| LogError("a hash is not 32 bytes".into()))?;
             large(&hash).ok_or_else(|| LogError("a large payload is not stored".into()))
         }
         None => Err(LogError("a payload has no body".into())),
@@ -120,7 +121,9 @@ fn kind_of(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
             input: decode_payload(i.input, large)?,
             by: i.by.into(),
         },
-        PbKind::NeedsDecision(n) => Kind::NeedsDecision { call: key(n.node, n.item), message: n.message.into() },
+        PbKind::NeedsDecision(n) => {
+            Kind::NeedsDecision { call: key(n.node, n.item), message: n.message.into() }
+        }
         PbKind::DecisionMade(d) => Kind::DecisionMade {
             call: key(d.node, d.item),
             decision: decision(d.decision)?,
@@ -149,7 +152,8 @@ fn attempt_started(a: pb::AttemptStarted) -> Result<Kind> {
         agent: AgentId::new(&a.agent_id).map_err(|e| LogError(e.to_string()))?,
         instance: a.instance_id.into(),
         caller: Caller { member: a.member.into(), incarnation: a.incarnation },
-        input_hash: <[u8; 32]>::try_from(&a.input_hash[..]).map_err(|_| LogError("a hash is not 32 bytes".into()))?,
+        input_hash: <[u8; 32]>::try_from(&a.input_hash[..])
+            .map_err(|_| LogError("a hash is not 32 bytes".into()))?,
         capability: a.capability.into(),
         capability_version: a.capability_version.into(),
         effect: match a.effect {
@@ -161,7 +165,12 @@ fn attempt_started(a: pb::AttemptStarted) -> Result<Kind> {
         },
         reason: a.reason.into(),
     };
-    Ok(Kind::AttemptStarted { call: key(a.node, a.item), attempt: a.attempt, retry: a.retry, to: Arc::new(to) })
+    Ok(Kind::AttemptStarted {
+        call: key(a.node, a.item),
+        attempt: a.attempt,
+        retry: a.retry,
+        to: Arc::new(to),
+    })
 }
 
 fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
@@ -189,7 +198,8 @@ fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
 
 fn retry(r: pb::Retry) -> Result<RetryPolicy> {
     let class = |text: &String| {
-        FailureClass::parse(text).ok_or_else(|| LogError(format!("failure class {text} is unknown to this build")))
+        FailureClass::parse(text)
+            .ok_or_else(|| LogError(format!("failure class {text} is unknown to this build")))
     };
     Ok(RetryPolicy {
         max_attempts: r.max_attempts,

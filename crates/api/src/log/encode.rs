@@ -4,7 +4,10 @@ use base::Payload;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::log::v1::{self as pb, event::Kind as PbKind};
-use workflow::{Assignment, Created, Decision, Event, Kind, SkipReason, plan::{Backoff, RetryPolicy}};
+use workflow::{
+    Assignment, Created, Decision, Event, Kind, SkipReason,
+    plan::{Backoff, RetryPolicy},
+};
 
 use super::class_number;
 
@@ -58,24 +61,28 @@ impl Encoder {
         match kind {
             Kind::Created(created) => PbKind::Created(self.created(created)),
             Kind::Admitted => PbKind::Admitted(pb::Admitted {}),
-            Kind::TaskScheduled { task, items, width, scattered } => PbKind::TaskScheduled(pb::TaskScheduled {
-                node: *task,
-                items: *items,
-                width: *width,
-                scattered: *scattered,
-            }),
+            Kind::TaskScheduled { task, items, width, scattered } => {
+                PbKind::TaskScheduled(pb::TaskScheduled {
+                    node: *task,
+                    items: *items,
+                    width: *width,
+                    scattered: *scattered,
+                })
+            }
             Kind::TaskSkipped { task, reason } => {
                 PbKind::TaskSkipped(pb::TaskSkipped { node: *task, reason: skip_number(*reason) })
             }
             Kind::AttemptStarted { call, attempt, retry, to } => {
                 PbKind::AttemptStarted(attempt_started(call.task, call.item, *attempt, *retry, to))
             }
-            Kind::AttemptBound { call, agent_task_id, context_id } => PbKind::AttemptBound(pb::AttemptBound {
-                node: call.task,
-                item: call.item,
-                agent_task_id: agent_task_id.to_string(),
-                context_id: context_id.to_string(),
-            }),
+            Kind::AttemptBound { call, agent_task_id, context_id } => {
+                PbKind::AttemptBound(pb::AttemptBound {
+                    node: call.task,
+                    item: call.item,
+                    agent_task_id: agent_task_id.to_string(),
+                    context_id: context_id.to_string(),
+                })
+            }
             Kind::AttemptAdopted { call, caller } => PbKind::AttemptAdopted(pb::AttemptAdopted {
                 node: call.task,
                 item: call.item,
@@ -148,7 +155,9 @@ impl Encoder {
                 checkpoint_id: Bytes::copy_from_slice(checkpoint.as_bytes()),
             }),
             Kind::Resumed { by } => PbKind::Resumed(pb::Resumed { by: by.to_string() }),
-            Kind::Completed { output } => PbKind::Completed(pb::Completed { output: Some(self.payload(output)) }),
+            Kind::Completed { output } => {
+                PbKind::Completed(pb::Completed { output: Some(self.payload(output)) })
+            }
             Kind::Failed { class, message } => {
                 PbKind::Failed(pb::Failed { class: class_number(*class), message: message.to_string() })
             }
@@ -158,12 +167,14 @@ impl Encoder {
             Kind::Terminated { by, reason } => {
                 PbKind::Terminated(pb::Terminated { by: by.to_string(), reason: reason.to_string() })
             }
-            Kind::Checkpoint { checkpoint } => {
-                PbKind::Checkpoint(pb::Checkpoint { checkpoint_id: Bytes::copy_from_slice(checkpoint.as_bytes()) })
-            }
-            Kind::LateResult { call, what } => {
-                PbKind::LateResult(pb::LateResult { node: call.task, item: call.item, what: what.to_string() })
-            }
+            Kind::Checkpoint { checkpoint } => PbKind::Checkpoint(pb::Checkpoint {
+                checkpoint_id: Bytes::copy_from_slice(checkpoint.as_bytes()),
+            }),
+            Kind::LateResult { call, what } => PbKind::LateResult(pb::LateResult {
+                node: call.task,
+                item: call.item,
+                what: what.to_string(),
+            }),
             Kind::HistoryWarning { events, bytes } => {
                 PbKind::HistoryWarning(pb::HistoryWarning { events: *events, bytes: *bytes })
             }

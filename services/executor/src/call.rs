@@ -1,0 +1,104 @@
+//! A call to an agent, as the engine sees it: one trait, A2A first.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{ExecutionId, FailureClass, Payload};
+use catalog::AgentEntry;
+
+/// How a call is made.
+#[derive(Clone, Debug)]
+pub enum CallKind {
+    /// The first send, or a repeat with the same message id after an unknown outcome.
+    Send(Payload),
+    /// The agent has named the call: ask it.
+    Reattach,
+    /// The answer to its question.
+    Answer(Payload),
+}
+
+/// Everything a caller needs to know.
+#[derive(Clone, Debug)]
+pub struct CallRequest {
+    /// What to do.
+    pub kind: CallKind,
+    /// The agent.
+    pub agent: Arc<AgentEntry>,
+    /// Index of the instance in the agent's list.
+    pub instance: usize,
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The task's id.
+    pub task_id: Arc<str>,
+    /// For people.
+    pub task_name: String,
+    /// What to do, in words.
+    pub instructions: String,
+    /// Item and number of items, of a scattered task.
+    pub item: Option<(u32, u32)>,
+    /// The same for every send of unknown outcome.
+    pub message_id: String,
+    /// The same for all calls of the execution.
+    pub context_id: String,
+    /// The same over all retries: an agent may use it to do its effect once.
+    pub effect_key: String,
+    /// The skill; empty = the agent decides.
+    pub capability: Arc<str>,
+    /// The agent's names, once known.
+    pub bound: Option<(Arc<str>, Arc<str>)>,
+    /// W3C `traceparent` of the start; empty = none.
+    pub trace: Arc<str>,
+    /// Longest silence.
+    pub idle: Duration,
+    /// Longest time in all; `None` = until aborted.
+    pub total: Option<Duration>,
+    /// Somebody follows: progress is wanted.
+    pub followed: bool,
+    /// Expected to be short: send and wait.
+    pub short: bool,
+}
+
+/// What a call ends with.
+#[derive(Clone, Debug)]
+pub enum CallOutcome {
+    /// The output.
+    Completed(Payload),
+    /// It failed.
+    Failed {
+        /// Class.
+        class: FailureClass,
+        /// Words.
+        message: String,
+        /// Whether it is known that the agent did not do (or will not do) the work.
+        outcome_known: bool,
+        /// The agent asks to wait this long.
+        retry_after: Option<Duration>,
+    },
+    /// The agent asks for input.
+    InputRequired {
+        /// What it asks.
+        prompt: Payload,
+        /// Its task.
+        agent_task_id: Arc<str>,
+        /// Its context.
+        context_id: Arc<str>,
+    },
+}
+
+/// Where a call reports to while it runs.
+#[async_trait]
+pub trait CallSink: Send + Sync {
+    /// The agent has named the call. Awaited: it is on its way to disk when this returns.
+    async fn bound(&self, agent_task_id: Arc<str>, context_id: Arc<str>);
+    /// The agent made progress, 0 to 1. May be dropped under load.
+    fn progress(&self, share: f64, text: &str);
+}
+
+/// Calls agents.
+#[async_trait]
+pub trait AgentCaller: Send + Sync + 'static {
+    /// Makes the call and waits for its end. Dropping the future abandons it without telling the agent.
+    async fn call(&self, request: CallRequest, sink: Arc<dyn CallSink>) -> CallOutcome;
+    /// Tells the agent that nobody wants the result any more. Best effort.
+    async fn cancel(&self, request: CallRequest);
+}

@@ -1,0 +1,389 @@
+//! Calls to agents: finding an instance, sending once the attempt is on disk, taking results in.
+
+use std::{cmp::Reverse, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use base::{ExecutionId, FailureClass, Payload, Timestamp};
+use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, Status};
+
+use super::{
+    crash,
+    dispatch::{Acquired, Permit, Wanted},
+    hot::{CallProgress, Hot, Live, OpenCall},
+    lane::Lane,
+    msg::{CallFailure, CallReport, Msg},
+};
+use crate::call::{CallKind, CallOutcome, CallRequest, CallSink};
+
+impl Lane {
+    /// Looks for an instance for a ready call, from `at` on.
+    pub(crate) fn dispatch(&mut self, id: ExecutionId, call: CallKey, at: Timestamp) {
+        let now = self.now();
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if at > now {
+            self.wheel.push(Reverse((at, id, Some(call))));
+            return;
+        }
+        let state = &hot.state;
+        let ready = state.call(call).filter(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
+        let Some(ready) = ready.filter(|_| state.status() == Status::Executing) else { return };
+        if state.in_flight() >= state.calls_max() {
+            hot.held.push(call);
+            return;
+        }
+        let Some(plan) = self.plans.get(&id) else { return };
+        let wanted = Wanted {
+            execution: id,
+            call,
+            tenant: hot.tenant.clone(),
+            priority: state
+                .created()
+                .priority
+                .saturating_add(state.plan().plan().tasks[call.task as usize].priority),
+            since: match ready.phase {
+                CallPhase::Ready(from) => from,
+                _ => now,
+            },
+            tried: ready.tried.clone(),
+            lane: self.grants_tx.clone(),
+        };
+        match self.shared.dispatcher.acquire(&plan.needs[call.task as usize], wanted) {
+            Acquired::Now(permit) => self.assign(id, call, permit),
+            Acquired::Queued => {}
+            Acquired::NoAgent(reason) => {
+                self.feed_fact(id, &Input::NoAgent { call, reason: reason.into() });
+            }
+            // Looked at again in a moment: the queue is bounded, the execution is not lost.
+            Acquired::Full => {
+                self.wheel.push(Reverse((now.plus(std::time::Duration::from_secs(1)), id, Some(call))))
+            }
+        }
+    }
+
+    /// A slot became free for a call that waited.
+    pub(crate) fn granted(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
+        let now = self.now();
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        let ready =
+            hot.state.call(call).is_some_and(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
+        if !ready || hot.outbox.contains_key(&call) {
+            return;
+        }
+        if hot.state.in_flight() >= hot.state.calls_max() {
+            hot.held.push(call);
+            return;
+        }
+        self.assign(id, call, permit);
+    }
+
+    fn assign(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
+        let (Some(hot), Some(plan)) = (self.hot.get_mut(&id), self.plans.get(&id)) else { return };
+        let input = hot.state.call_input(call).map_err(|e| e.to_string());
+        let input = input.and_then(|input| plan.check_task_input(call.task, &input).map(|()| input));
+        let input = match input {
+            Ok(input) => input,
+            Err(message) => {
+                let cannot =
+                    Input::CannotCall { call, class: FailureClass::Definition, message: message.into() };
+                return self.feed_fact(id, &cannot);
+            }
+        };
+        let task = &hot.state.plan().plan().tasks[call.task as usize];
+        let skill = task.need.capability.as_deref();
+        let declared = skill.and_then(|s| permit.agent.definition.capability(s)).and_then(|c| c.effect);
+        let to = Assignment {
+            agent: permit.agent.id().clone(),
+            instance: permit.instance_key(),
+            caller: self.caller.clone(),
+            input_hash: input.hash(),
+            capability: skill.unwrap_or_default().into(),
+            capability_version: permit.agent.definition.version.as_str().into(),
+            effect: task.effect.or(declared).unwrap_or_default(),
+            reason: permit.reason.clone(),
+        };
+        hot.outbox.insert(call, (input, permit));
+        self.feed_fact(id, &Input::Assign { call, to: Arc::new(to) });
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if !hot.state.call(call).is_some_and(|c| c.phase == CallPhase::Running) {
+            hot.outbox.remove(&call);
+        }
+    }
+
+    /// Something that may happen now that its facts are on disk.
+    pub(crate) fn act(&mut self, id: ExecutionId, effect: Effect) {
+        match effect {
+            Effect::Send(call) => {
+                let Some((input, permit)) = self.hot.get_mut(&id).and_then(|h| h.outbox.remove(&call)) else {
+                    return;
+                };
+                self.open_call(id, call, CallKind::Send(input), Some(permit));
+            }
+            Effect::Recover(call) => self.recover_call(id, call),
+            Effect::SendAnswer(call) => {
+                let answer = self.current(id, call).and_then(|(_, a)| a.answer.clone());
+                if let Some(answer) = answer {
+                    self.open_call(id, call, CallKind::Answer(answer), None);
+                }
+            }
+            Effect::Abort { call, attempt, number } => self.abort(id, call, &attempt, number),
+            Effect::Dispatch { .. } | Effect::Ended => {}
+        }
+    }
+
+    fn current(&self, id: ExecutionId, call: CallKey) -> Option<(&Hot, &Attempt)> {
+        let hot = self.hot.get(&id)?;
+        Some((hot, hot.state.call(call)?.current.as_deref()?))
+    }
+
+    /// A call whose sender is gone: asked for when the agent named it, otherwise sent again with the same message id.
+    fn recover_call(&mut self, id: ExecutionId, call: CallKey) {
+        let Some((hot, attempt)) = self.current(id, call) else { return };
+        let kind = match (&attempt.answer, &attempt.bound) {
+            (Some(answer), _) => CallKind::Answer(answer.clone()),
+            (None, Some(_)) => CallKind::Reattach,
+            (None, None) => match hot.state.call_input(call) {
+                Ok(input) => CallKind::Send(input),
+                Err(e) => {
+                    tracing::error!(execution = %id, error = %e, "the input of a call cannot be made again");
+                    return;
+                }
+            },
+        };
+        self.open_call(id, call, kind, None);
+    }
+
+    fn open_call(&mut self, id: ExecutionId, call: CallKey, kind: CallKind, permit: Option<Permit>) {
+        let Some((hot, attempt)) = self.current(id, call) else { return };
+        if hot.state.call(call).is_none_or(|c| c.phase != CallPhase::Running) {
+            return;
+        }
+        let number = hot.state.call(call).map_or(0, |c| c.attempt);
+        let permit = permit.or_else(|| self.shared.dispatcher.adopt(&attempt.to.instance));
+        let Some(permit) = permit else {
+            // The agent was removed meanwhile: nobody can be asked, so the outcome stays unknown.
+            let gone = CallFailure {
+                class: FailureClass::Broken,
+                message: format!("agent {} is not registered any more", attempt.to.agent).into(),
+                outcome_known: false,
+                retry_after: None,
+            };
+            return self.call_failed(id, call, number, gone, 0);
+        };
+        let request = self.request(hot, attempt, call, kind, &permit);
+        let (tx, caller) = (self.tx.clone(), self.shared.caller.clone());
+        let task = tokio::spawn(async move {
+            crash::point("before-send");
+            let begun = Instant::now();
+            let sink = Arc::new(LaneSink { id, call, attempt: number, tx: tx.clone() });
+            let outcome = caller.call(request, sink).await;
+            crash::point("answered-not-committed");
+            let report = CallReport::Done { outcome, call_us: begun.elapsed().as_micros() as u64 };
+            // The slot is free before the lane hears of it: the next call may take it in the same step.
+            drop(permit);
+            let _ = tx.send(Msg::Call { id, call, attempt: number, report }).await;
+        });
+        if let Some(hot) = self.hot.get_mut(&id) {
+            let open = OpenCall { attempt: number, task: task.abort_handle() };
+            if let Some(old) = hot.open.insert(call, open) {
+                old.task.abort();
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        hot: &Hot,
+        attempt: &Attempt,
+        call: CallKey,
+        kind: CallKind,
+        permit: &Permit,
+    ) -> CallRequest {
+        let state = &hot.state;
+        let plan = &state.plan().plan().tasks[call.task as usize];
+        let task = &state.tasks()[call.task as usize];
+        let retry = state.call(call).map_or(0, |c| c.retry);
+        let limits = &self.shared.limits;
+        CallRequest {
+            kind,
+            agent: permit.agent.clone(),
+            instance: permit.instance,
+            execution_id: hot.id,
+            task_id: plan.id.as_str().into(),
+            task_name: if plan.name.is_empty() { plan.id.clone() } else { plan.name.clone() },
+            instructions: plan.instructions.clone(),
+            item: task.scattered.then_some((call.item, task.calls.len() as u32)),
+            message_id: name("message", hot.id, &plan.id, call.item, Some(retry)),
+            context_id: hot.id.to_string(),
+            effect_key: name("effect", hot.id, &plan.id, call.item, None),
+            capability: attempt.to.capability.clone(),
+            bound: attempt.bound.clone(),
+            trace: state.created().trace.clone(),
+            idle: plan.timeouts.heartbeat.unwrap_or(limits.call_idle_timeout),
+            total: plan.timeouts.attempt,
+            followed: !hot.watchers.is_empty() || !self.workflow_watchers.is_empty(),
+            short: plan.expected.is_some_and(|e| e < limits.short_call),
+        }
+    }
+
+    fn abort(&mut self, id: ExecutionId, call: CallKey, attempt: &Attempt, number: u32) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        hot.outbox.remove(&call);
+        let own = hot.open.remove(&call).filter(|open| open.attempt == number);
+        let was_sent = own.is_some() || attempt.bound.is_some();
+        if let Some(open) = own {
+            open.task.abort();
+        }
+        // Known only by its message id: there is nothing that could be cancelled by name.
+        if attempt.bound.is_none() || !was_sent {
+            return;
+        }
+        let Some(permit) = self.shared.dispatcher.adopt(&attempt.to.instance) else { return };
+        let Some(hot) = self.hot.get(&id) else { return };
+        let request = self.request(hot, attempt, call, CallKind::Reattach, &permit);
+        let caller = self.shared.caller.clone();
+        tokio::spawn(async move {
+            caller.cancel(request).await;
+            drop(permit);
+        });
+    }
+
+    /// What a call reports.
+    pub(crate) fn call_report(&mut self, id: ExecutionId, call: CallKey, attempt: u32, report: CallReport) {
+        match report {
+            CallReport::Progress { share, text } => self.progress(id, call, share, text),
+            CallReport::Bound { agent_task_id, context_id } => {
+                self.feed_fact(id, &Input::Bound { call, attempt, agent_task_id, context_id });
+            }
+            CallReport::Done { outcome, call_us } => {
+                if let Some(hot) = self.hot.get_mut(&id) {
+                    if hot.open.get(&call).is_some_and(|open| open.attempt == attempt) {
+                        hot.open.remove(&call);
+                        hot.progress.remove(&call);
+                    }
+                }
+                self.call_done(id, call, attempt, outcome, call_us);
+                self.release_held(id);
+                self.measure(id);
+            }
+        }
+    }
+
+    fn progress(&mut self, id: ExecutionId, call: CallKey, share: f64, text: Arc<str>) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        let progress = CallProgress { call, share: share.clamp(0.0, 1.0), text };
+        hot.progress.insert(call, progress.clone());
+        // Not an event: it is neither stored nor waited for.
+        Self::send_live(&mut hot.watchers, &Live::Progress(progress));
+    }
+
+    pub(crate) fn call_done(
+        &mut self,
+        id: ExecutionId,
+        call: CallKey,
+        attempt: u32,
+        outcome: CallOutcome,
+        call_us: u64,
+    ) {
+        match outcome {
+            CallOutcome::Completed(output) => match self.check_output(id, call, &output) {
+                Ok(()) => self.feed_fact(id, &Input::Answered { call, attempt, output, call_us }),
+                Err(message) => {
+                    let bad = CallFailure {
+                        class: FailureClass::InvalidOutput,
+                        message: message.into(),
+                        outcome_known: true,
+                        retry_after: None,
+                    };
+                    self.call_failed(id, call, attempt, bad, call_us);
+                }
+            },
+            CallOutcome::Failed { class, message, outcome_known, retry_after } => {
+                let retry_after = retry_after.map(|d| self.now().plus(d));
+                let failure = CallFailure { class, message: message.into(), outcome_known, retry_after };
+                self.call_failed(id, call, attempt, failure, call_us);
+            }
+            CallOutcome::InputRequired { prompt, agent_task_id, context_id } => {
+                let asked =
+                    Input::InputRequired { call, attempt, prompt, agent_task_id, context_id, call_us };
+                self.feed_fact(id, &asked);
+            }
+        }
+    }
+
+    fn check_output(&self, id: ExecutionId, call: CallKey, output: &Payload) -> Result<(), String> {
+        let max = self.shared.limits.payload_bytes_max;
+        if output.len() > max {
+            return Err(format!("the answer has {} bytes, the limit is {max}", output.len()));
+        }
+        match self.plans.get(&id) {
+            Some(plan) => plan.check_output(call.task, output),
+            None => Ok(()),
+        }
+    }
+
+    fn call_failed(
+        &mut self,
+        id: ExecutionId,
+        call: CallKey,
+        attempt: u32,
+        failure: CallFailure,
+        call_us: u64,
+    ) {
+        let CallFailure { class, message, outcome_known, retry_after } = failure;
+        self.feed_fact(
+            id,
+            &Input::AttemptFailed { call, attempt, class, message, outcome_known, retry_after, call_us },
+        );
+    }
+
+    /// Calls that the execution's own limits held back look again.
+    fn release_held(&mut self, id: ExecutionId) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        let now = self.shared.clock.now();
+        for call in std::mem::take(&mut hot.held) {
+            self.dispatch(id, call, now);
+        }
+    }
+
+    fn measure(&mut self, id: ExecutionId) {
+        let Some(hot) = self.hot.get(&id) else { return };
+        let limits = &self.shared.limits;
+        let (events_max, bytes_max) = (limits.history_events_max, limits.history_bytes_max);
+        if hot.state.seq() >= events_max / 2 || hot.bytes >= bytes_max / 2 {
+            self.feed_fact(id, &Input::Measure { bytes: hot.bytes, events_max, bytes_max });
+        }
+    }
+}
+
+/// A stable name: the same for every process that makes it.
+fn name(kind: &str, id: ExecutionId, task: &str, item: u32, retry: Option<u32>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(kind.as_bytes()).update(id.as_bytes()).update(&0u32.to_le_bytes());
+    hasher.update(task.as_bytes()).update(&[0]).update(&item.to_le_bytes());
+    if let Some(retry) = retry {
+        hasher.update(&retry.to_le_bytes());
+    }
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
+struct LaneSink {
+    id: ExecutionId,
+    call: CallKey,
+    attempt: u32,
+    tx: tokio::sync::mpsc::Sender<Msg>,
+}
+
+#[async_trait]
+impl CallSink for LaneSink {
+    async fn bound(&self, agent_task_id: Arc<str>, context_id: Arc<str>) {
+        let report = CallReport::Bound { agent_task_id, context_id };
+        let _ = self.tx.send(Msg::Call { id: self.id, call: self.call, attempt: self.attempt, report }).await;
+    }
+    fn progress(&self, share: f64, text: &str) {
+        let report = CallReport::Progress { share, text: text.into() };
+        // Progress gives way to work.
+        let _ = self.tx.try_send(Msg::Call { id: self.id, call: self.call, attempt: self.attempt, report });
+    }
+}

@@ -1,0 +1,422 @@
+//! Who calls which instance: slots, and calls that wait for one.
+//!
+//! One short critical section, never held over IO. Waiting calls are kept by what they need, so that many calls
+//! waiting for one busy agent do not slow down the others.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use balance::{Ask, Entry, FairQueue, Slot as Place, choice::Condition, choose};
+use base::{AgentId, ExecutionId, Tenant, Timestamp};
+use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
+use tokio::sync::mpsc;
+use workflow::CallKey;
+
+use super::msg::Msg;
+
+/// What a task needs, with a number of its own: calls of one class wait in one queue.
+#[derive(Debug)]
+pub struct NeedClass {
+    id: u64,
+    /// What an agent must be and offer.
+    pub need: Need,
+}
+
+impl NeedClass {
+    /// A class of its own.
+    pub fn new(need: Need) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), need }
+    }
+}
+
+/// A call that looks for an instance.
+pub(crate) struct Wanted {
+    pub(crate) execution: ExecutionId,
+    pub(crate) call: CallKey,
+    pub(crate) tenant: Tenant,
+    pub(crate) priority: i32,
+    /// Since when it is ready.
+    pub(crate) since: Timestamp,
+    /// Instances that failed it, as `agent/instance`.
+    pub(crate) tried: Vec<Arc<str>>,
+    pub(crate) lane: mpsc::UnboundedSender<Msg>,
+}
+
+/// What became of it.
+pub(crate) enum Acquired {
+    /// It may leave.
+    Now(Permit),
+    /// Every instance is busy; the lane is told when one is free.
+    Queued,
+    /// No agent can take it now; it waits for one.
+    NoAgent(String),
+    /// Too many calls wait already.
+    Full,
+}
+
+/// The right to one call at one instance. Dropping it gives the slot back.
+pub(crate) struct Permit {
+    dispatcher: Arc<Dispatcher>,
+    slot: SlotKey,
+    /// The agent.
+    pub(crate) agent: Arc<AgentEntry>,
+    /// Index of the instance.
+    pub(crate) instance: usize,
+    /// Why this one.
+    pub(crate) reason: Arc<str>,
+}
+
+impl Permit {
+    pub(crate) fn instance(&self) -> &InstanceEntry {
+        &self.agent.instances[self.instance]
+    }
+    pub(crate) fn instance_key(&self) -> Arc<str> {
+        self.slot.1.clone()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.dispatcher.release(&self.slot);
+    }
+}
+
+impl std::fmt::Debug for Permit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Permit({})", self.slot.1)
+    }
+}
+
+/// Agent, and `agent/instance`.
+type SlotKey = (AgentId, Arc<str>);
+
+#[derive(Default)]
+struct Slot {
+    in_use: u32,
+}
+
+struct Matched {
+    candidates: Arc<[Candidate]>,
+    nobody: Option<String>,
+}
+
+type Queue = FairQueue<(ExecutionId, CallKey), Tenant, u64, (Arc<NeedClass>, Wanted)>;
+
+struct Inner {
+    fleet: Arc<Snapshot>,
+    matched: HashMap<u64, Matched>,
+    slots: HashMap<SlotKey, Slot>,
+    /// A class is closed in it while no instance has room for it.
+    waiting: Queue,
+    /// Classes with waiting calls that could use the agent.
+    interested: HashMap<AgentId, BTreeSet<u64>>,
+    /// What another replica lets us use; absent = the instance's own capacity.
+    lent: HashMap<SlotKey, u32>,
+    in_flight: u32,
+    salt: u64,
+}
+
+/// Chooses instances and keeps their slots.
+pub(crate) struct Dispatcher {
+    region: String,
+    inner: Mutex<Inner>,
+}
+
+impl Dispatcher {
+    /// `waiting_max`: calls that may wait for a slot; `region`: where this replica stands.
+    pub(crate) fn new(waiting_max: usize, region: &str) -> Self {
+        let inner = Inner {
+            fleet: Arc::default(),
+            matched: HashMap::new(),
+            slots: HashMap::new(),
+            waiting: FairQueue::new(waiting_max),
+            interested: HashMap::new(),
+            lent: HashMap::new(),
+            in_flight: 0,
+            salt: 0,
+        };
+        Self { region: region.into(), inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic inside leaves counters at worst one off; going on beats stopping every execution.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fleet as the registry tells it.
+    pub(crate) fn fleet(&self) -> Arc<Snapshot> {
+        self.lock().fleet.clone()
+    }
+
+    /// Calls in flight, and calls that wait.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        let inner = self.lock();
+        (inner.in_flight, inner.waiting.len() as u32)
+    }
+
+    /// Calls in flight by agent.
+    pub(crate) fn in_flight(&self) -> HashMap<AgentId, u32> {
+        let mut out = HashMap::new();
+        for (key, slot) in self.lock().slots.iter().filter(|(_, s)| s.in_use > 0) {
+            *out.entry(key.0.clone()).or_default() += slot.in_use;
+        }
+        out
+    }
+
+    /// Finds an instance for a call, or lets it wait.
+    pub(crate) fn acquire(self: &Arc<Self>, class: &Arc<NeedClass>, wanted: Wanted) -> Acquired {
+        let mut inner = self.lock();
+        let nobody = inner.matched(class).nobody.clone();
+        if nobody.is_none() && !inner.waiting.waits_for(&class.id) {
+            if let Some(found) = inner.pick(class.id, &wanted.tried, &self.region) {
+                drop(inner);
+                return Acquired::Now(self.permit(found));
+            }
+        }
+        if !inner.enqueue(class, wanted) {
+            return Acquired::Full;
+        }
+        match nobody {
+            Some(reason) => Acquired::NoAgent(reason),
+            None => Acquired::Queued,
+        }
+    }
+
+    /// A call no longer waits.
+    pub(crate) fn forget(&self, execution: ExecutionId, call: CallKey) {
+        self.lock().waiting.remove(&(execution, call));
+    }
+
+    /// A slot for a call that is under way already (recovery), even when that is one too many.
+    pub(crate) fn adopt(self: &Arc<Self>, instance_key: &str) -> Option<Permit> {
+        let mut inner = self.lock();
+        let (agent, name) = instance_key.split_once('/')?;
+        let entry = inner.fleet.agent(&AgentId::new(agent).ok()?)?.clone();
+        let instance = entry.instances.iter().position(|i| i.instance.id == name)?;
+        let slot = (entry.id().clone(), Arc::from(instance_key));
+        inner.take(&slot);
+        drop(inner);
+        Some(self.permit(Found { slot, agent: entry, instance, reason: "recovered".into() }))
+    }
+
+    fn permit(self: &Arc<Self>, found: Found) -> Permit {
+        let Found { slot, agent, instance, reason } = found;
+        Permit { dispatcher: self.clone(), slot, agent, instance, reason }
+    }
+
+    fn release(self: &Arc<Self>, slot: &SlotKey) {
+        let mut inner = self.lock();
+        if let Some(s) = inner.slots.get_mut(slot) {
+            s.in_use = s.in_use.saturating_sub(1);
+        }
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        inner.reopen(&slot.0);
+        let granted = inner.serve(&self.region);
+        drop(inner);
+        self.tell(granted);
+    }
+
+    /// Agents came, went or changed.
+    pub(crate) fn set_fleet(self: &Arc<Self>, fleet: Arc<Snapshot>) {
+        let mut inner = self.lock();
+        inner.fleet = fleet;
+        inner.matched.clear();
+        inner.interested.clear();
+        inner.reopen_all();
+        let known: BTreeSet<AgentId> = inner.fleet.agents().map(|a| a.id().clone()).collect();
+        inner.slots.retain(|key, slot| slot.in_use > 0 || known.contains(&key.0));
+        let granted = inner.serve(&self.region);
+        drop(inner);
+        self.tell(granted);
+    }
+
+    /// How many slots of an instance this replica may use, as another replica lends them; `None` = all.
+    pub(crate) fn set_lent(self: &Arc<Self>, agent: &AgentId, instance_key: &str, slots: Option<u32>) {
+        let mut inner = self.lock();
+        let key = (agent.clone(), Arc::from(instance_key));
+        match slots {
+            Some(n) => inner.lent.insert(key, n),
+            None => inner.lent.remove(&key),
+        };
+        inner.reopen(agent);
+        let granted = inner.serve(&self.region);
+        drop(inner);
+        self.tell(granted);
+    }
+
+    /// Slots in use and calls that would like one, by `agent/instance`.
+    pub(crate) fn demand(&self) -> Vec<(AgentId, Arc<str>, u32, u32)> {
+        let inner = self.lock();
+        let mut demand: HashMap<SlotKey, (u32, u32)> = HashMap::new();
+        for (key, slot) in inner.slots.iter().filter(|(_, s)| s.in_use > 0) {
+            demand.entry(key.clone()).or_default().0 = slot.in_use;
+        }
+        for (agent, classes) in &inner.interested {
+            let waits = classes.iter().any(|class| inner.waiting.waits_for(class));
+            let Some(entry) = inner.fleet.agent(agent).filter(|_| waits) else { continue };
+            for instance in &entry.instances {
+                demand.entry(slot_key(entry, instance)).or_default().1 = inner.waiting.len() as u32;
+            }
+        }
+        demand.into_iter().map(|((agent, key), (used, want))| (agent, key, used, want)).collect()
+    }
+
+    fn tell(self: &Arc<Self>, granted: Vec<(Wanted, Found)>) {
+        for (wanted, found) in granted {
+            let permit = self.permit(found);
+            // A lane that is gone drops the permit, which gives the slot to the next.
+            let _ = wanted.lane.send(Msg::Granted { id: wanted.execution, call: wanted.call, permit });
+        }
+    }
+}
+
+struct Found {
+    slot: SlotKey,
+    agent: Arc<AgentEntry>,
+    instance: usize,
+    reason: Arc<str>,
+}
+
+fn slot_key(agent: &AgentEntry, instance: &InstanceEntry) -> SlotKey {
+    (agent.id().clone(), format!("{}/{}", agent.id(), instance.instance.id).into())
+}
+
+impl Inner {
+    fn matched(&mut self, class: &NeedClass) -> &Matched {
+        let fleet = &self.fleet;
+        self.matched.entry(class.id).or_insert_with(|| {
+            let found = fleet.matches(&class.need);
+            let nobody = match found.outcome {
+                Outcome::Now => None,
+                Outcome::Later(reason) | Outcome::Never(reason) => Some(reason),
+            };
+            Matched { candidates: found.candidates.into(), nobody }
+        })
+    }
+
+    fn enqueue(&mut self, class: &Arc<NeedClass>, wanted: Wanted) -> bool {
+        let entry = Entry {
+            key: (wanted.execution, wanted.call),
+            tenant: wanted.tenant.clone(),
+            priority: wanted.priority,
+            time: wanted.since.micros(),
+            class: class.id,
+            item: (class.clone(), wanted),
+        };
+        let taken = self.waiting.push(entry).is_ok();
+        self.waiting.close(&class.id);
+        self.note_interest(class.id);
+        taken
+    }
+
+    fn note_interest(&mut self, class: u64) {
+        let Some(matched) = self.matched.get(&class) else { return };
+        for candidate in matched.candidates.iter() {
+            self.interested.entry(candidate.agent.id().clone()).or_default().insert(class);
+        }
+    }
+
+    /// Calls that could use the agent may be looked at again.
+    fn reopen(&mut self, agent: &AgentId) {
+        let Some(classes) = self.interested.get_mut(agent) else { return };
+        classes.retain(|class| self.waiting.waits_for(class));
+        for class in classes.iter() {
+            self.waiting.open(class);
+        }
+    }
+
+    /// The fleet changed: every waiting class is looked at again.
+    fn reopen_all(&mut self) {
+        self.interested.clear();
+        for class in self.waiting.classes() {
+            self.waiting.open(&class);
+        }
+    }
+
+    fn room(&self, slot: &SlotKey, instance: &InstanceEntry) -> (u32, u32) {
+        let capacity = self.lent.get(slot).copied().unwrap_or(instance.instance.capacity);
+        (self.slots.get(slot).map_or(0, |s| s.in_use), capacity)
+    }
+
+    fn take(&mut self, slot: &SlotKey) {
+        self.slots.entry(slot.clone()).or_default().in_use += 1;
+        self.in_flight += 1;
+    }
+
+    /// The best instance with room, and takes its slot.
+    fn pick(&mut self, class: u64, tried: &[Arc<str>], region: &str) -> Option<Found> {
+        let candidates = self.matched.get(&class)?.candidates.clone();
+        self.salt = self.salt.wrapping_add(1);
+        let mut keys = Vec::new();
+        for (rank, candidate) in candidates.iter().enumerate() {
+            for (index, instance) in candidate.agent.instances.iter().enumerate() {
+                keys.push((rank, index, slot_key(&candidate.agent, instance)));
+            }
+        }
+        let places: Vec<Place<'_>> = keys
+            .iter()
+            .map(|(rank, index, slot)| {
+                let instance = &candidates[*rank].agent.instances[*index];
+                let (in_flight, capacity) = self.room(slot, instance);
+                place(&candidates[*rank], instance, in_flight, capacity)
+            })
+            .collect();
+        let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
+        let choice = choose(&places, &Ask { region, tried: &tried, salt: self.salt }).ok()?;
+        let (index, reason) = (choice.index, choice.reason);
+        let (rank, instance, slot) = keys.swap_remove(index);
+        self.take(&slot);
+        Some(Found { slot, agent: candidates[rank].agent.clone(), instance, reason: reason.into() })
+    }
+
+    /// Gives free slots to calls that wait, in their order. A class that finds no room is closed until there is some.
+    fn serve(&mut self, region: &str) -> Vec<(Wanted, Found)> {
+        let mut out = Vec::new();
+        while let Some(entry) = self.waiting.peek() {
+            let (class, tried) = (entry.item.0.clone(), entry.item.1.tried.clone());
+            self.matched(&class);
+            match self.pick(class.id, &tried, region) {
+                Some(found) => {
+                    let Some(entry) = self.waiting.pop() else { return out };
+                    out.push((entry.item.1, found));
+                }
+                None => {
+                    self.note_interest(class.id);
+                    self.waiting.close(&class.id);
+                }
+            }
+        }
+        out
+    }
+}
+
+fn place<'a>(
+    candidate: &'a Candidate,
+    instance: &'a InstanceEntry,
+    in_flight: u32,
+    capacity: u32,
+) -> Place<'a> {
+    Place {
+        agent: candidate.agent.id().as_str(),
+        instance: &instance.instance.id,
+        condition: match instance.status {
+            Status::Healthy => Condition::Healthy,
+            Status::Degraded => Condition::Degraded,
+            Status::Unhealthy => Condition::Away,
+            Status::Unknown => Condition::Unknown,
+        },
+        score: instance.score,
+        region: &instance.instance.region,
+        capacity,
+        in_flight,
+        weight: instance.instance.weight,
+        price_rank: candidate.price_rank,
+        draining: candidate.agent.state == AgentState::Draining,
+    }
+}

@@ -1,0 +1,367 @@
+//! Groups: what the executions of a shard have gathered becomes one durable write, and then everything it held back.
+
+use std::{borrow::Cow, sync::Arc};
+
+use api::log::{LOG_SCHEMA, Large, encode_row};
+use base::{ExecutionId, Timestamp};
+use store::{
+    StoreError,
+    journal::{
+        CheckpointWrite, ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, LogRow, Outcome,
+        PayloadRow, Rejection, Summary, Wake,
+    },
+};
+use workflow::{Kind, State};
+
+use super::{
+    hot::{Hot, Live},
+    lane::Lane,
+    msg::{EngineError, Flight, Msg},
+    present::{checkpoint_data, present, snapshot},
+    start::key_taken,
+    view,
+};
+
+/// Rows of one group.
+const ROWS_MAX: usize = 512;
+
+impl Lane {
+    /// Sends what every shard has gathered, unless its last group is still on its way.
+    pub(crate) fn commit_dirty(&mut self) {
+        let ready: Vec<u16> = self
+            .shards
+            .iter()
+            .filter(|(_, s)| !s.in_flight && !s.dirty.is_empty())
+            .map(|(shard, _)| *shard)
+            .collect();
+        for shard in ready {
+            self.commit(shard);
+        }
+    }
+
+    fn commit(&mut self, number: u16) {
+        let Some(shard) = self.shards.get_mut(&number) else { return };
+        let take = shard.dirty.len().min(ROWS_MAX);
+        let ids: Vec<ExecutionId> = shard.dirty.drain(..take).collect();
+        let mut next_pos = shard.next_pos;
+        let (mut items, mut flights, mut large) =
+            (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()), vec![]);
+        for id in ids {
+            let Some(hot) = self.hot.get_mut(&id) else { continue };
+            let (item, flight) =
+                self.shared.item_of(hot, &mut next_pos, &mut large, self.workflow_watchers.len());
+            items.push(item);
+            flights.push(flight);
+        }
+        if items.is_empty() {
+            return;
+        }
+        let shard = match self.shards.get_mut(&number) {
+            Some(shard) => shard,
+            None => return,
+        };
+        shard.next_pos = next_pos;
+        shard.in_flight = true;
+        let group = Group { by: self.me.clone(), shard: number, items };
+        let (journal, tx) = (self.shared.journal.clone(), self.tx.clone());
+        tokio::spawn(async move {
+            let result = match large.is_empty() {
+                true => journal.commit(group).await,
+                // A payload is on disk before the event that names it.
+                false => match journal.put_payloads(large).await {
+                    Ok(()) => journal.commit(group).await,
+                    Err(e) => Err(e),
+                },
+            };
+            let _ = tx.send(Msg::Committed { shard: number, result, flights }).await;
+        });
+    }
+
+    /// A group came back: what it held back may happen now.
+    pub(crate) fn committed(
+        &mut self,
+        number: u16,
+        result: Result<Vec<Outcome>, StoreError>,
+        flights: Vec<Flight>,
+    ) {
+        if let Some(shard) = self.shards.get_mut(&number) {
+            shard.in_flight = false;
+        }
+        let outcomes = match result {
+            Ok(outcomes) => outcomes,
+            Err(e) if e.ends_the_process() => return self.fatal(&e.to_string()),
+            Err(e) => {
+                // The journal was closed: nothing was written, nothing may be answered.
+                tracing::warn!(error = %e, shard = number, "a group was not written");
+                return;
+            }
+        };
+        for (flight, outcome) in flights.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Committed => self.release(number, flight),
+                Outcome::Rejected(rejection) => self.rejected(flight.id, rejection),
+                Outcome::Failed(reason) => self.refused_by_store(flight.id, &reason),
+            }
+        }
+        let done = self
+            .shards
+            .get(&number)
+            .is_some_and(|s| s.release.is_some() && !s.in_flight && s.dirty.is_empty());
+        if done {
+            self.finish_release(number);
+        }
+    }
+
+    fn release(&mut self, shard: u16, flight: Flight) {
+        let id = flight.id;
+        if flight.pos > 0 {
+            if let Some(hot) = self.hot.get(&id) {
+                self.shared.committed_rows(shard, flight.pos, &hot.tenant, &flight.publish);
+            }
+        }
+        for after in flight.after {
+            after();
+        }
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        hot.in_group = false;
+        if let Some((reply, started)) = hot.in_start.take() {
+            let _ = reply.send(Ok(started));
+        }
+        if !flight.publish.is_empty() {
+            let live = Live::Events(flight.publish.clone());
+            Self::send_live(&mut hot.watchers, &live);
+            if let Some(watchers) = self.workflow_watchers.get_mut(&hot.state.created().workflow_id) {
+                Self::send_live(watchers, &live);
+            }
+        }
+        let mut ended = false;
+        for effect in flight.effects {
+            match effect {
+                workflow::Effect::Ended => ended = true,
+                other => self.act(id, other),
+            }
+        }
+        if ended {
+            self.forget_ended(id);
+        } else {
+            self.after_release(id);
+        }
+    }
+
+    /// Everybody who waits for the end is told, and the memory is given back.
+    fn forget_ended(&mut self, id: ExecutionId) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if !hot.pending.is_empty() {
+            // A late result came meanwhile: it is written first.
+            hot.pending.effects.push(workflow::Effect::Ended);
+            return;
+        }
+        let Some(mut hot) = self.hot.remove(&id) else { return };
+        if !hot.waiters.is_empty() {
+            let end = Arc::new(view::view(&hot.state, hot.state.time(), true, &|_| None));
+            for waiter in hot.waiters.drain(..) {
+                let _ = waiter.send(end.clone());
+            }
+        }
+        Self::send_live(&mut hot.watchers, &Live::Ended);
+        self.shared.metrics.ended(&hot.state);
+        self.drop_place(&hot);
+    }
+
+    pub(crate) fn drop_place(&mut self, hot: &Hot) {
+        self.idle.remove(&hot.id);
+        let Some(plan) = self.plans.remove(&hot.id) else { return };
+        if hot.admitted {
+            self.shared.admission.leave(plan.workflow_id, plan.concurrency());
+        } else {
+            self.shared.admission.forget(hot.id);
+        }
+    }
+
+    /// The start lost a race: it never was.
+    fn rejected(&mut self, id: ExecutionId, rejection: Rejection) {
+        let Some(mut hot) = self.hot.remove(&id) else { return };
+        let error = match rejection {
+            Rejection::StartKeyTaken => key_taken(id),
+            Rejection::ExclusiveTaken { by } => {
+                let text = format!("workflow {} is already executing", hot.state.created().workflow_name);
+                let mut error = EngineError::new(base::ErrorCode::AlreadyExecuting, text);
+                error.related.extend(by.map(|id| id.to_string()));
+                error
+            }
+        };
+        if let Some((reply, _)) = hot.in_start.take() {
+            let _ = reply.send(Err(error));
+        }
+        self.drop_place(&hot);
+    }
+
+    /// The database refuses what the execution wrote, for good: its memory is ahead of the disk and is dropped; it is
+    /// read back and ended with the reason.
+    fn refused_by_store(&mut self, id: ExecutionId, reason: &str) {
+        tracing::error!(execution = %id, reason, "the store refused an execution's events");
+        let Some(mut hot) = self.hot.remove(&id) else { return };
+        if let Some((reply, _)) = hot.in_start.take() {
+            let text = format!("the start cannot be stored: {reason}");
+            let _ = reply.send(Err(EngineError::new(base::ErrorCode::InvalidArgument, text)));
+            self.drop_place(&hot);
+            return;
+        }
+        self.drop_place(&hot);
+        self.load(id, hot.shard, Some(reason.to_owned()));
+    }
+}
+
+impl super::EngineShared {
+    /// Takes what waits in an execution as one item of a group.
+    fn item_of(
+        &self,
+        hot: &mut Hot,
+        next_pos: &mut i64,
+        large: &mut Vec<PayloadRow>,
+        followers: usize,
+    ) -> (Item, Flight) {
+        let mut pending = std::mem::take(&mut hot.pending);
+        let mut item = Item::new(hot.id, hot.tenant.clone());
+        let mut flight = Flight {
+            id: hot.id,
+            effects: std::mem::take(&mut pending.effects),
+            after: std::mem::take(&mut pending.after),
+            publish: Arc::default(),
+            pos: 0,
+        };
+        item.inbox_done = std::mem::take(&mut pending.inbox_done);
+        item.write = row_of(hot, &pending.events, pending.row);
+        if !pending.events.is_empty() {
+            let first_seq = hot.grouped_seq + 1;
+            let (body, found) = encode_row(&pending.events, self.limits.payload_inline_bytes_max);
+            hot.bytes += body.len() as u64;
+            large.extend(found.into_iter().map(|l| payload_row(hot, l)));
+            item.log = Some(LogRow {
+                first_seq: first_seq as i64,
+                count: pending.events.len() as u32,
+                pos: *next_pos,
+                schema: LOG_SCHEMA,
+                body,
+            });
+            item.checkpoint = checkpoint_of(&hot.state, &pending.events, first_seq);
+            flight.pos = *next_pos;
+            *next_pos += 1;
+            if self.publishes() || !hot.watchers.is_empty() || followers > 0 {
+                let numbered = pending.events.iter().zip(first_seq..);
+                flight.publish =
+                    Arc::new(numbered.flat_map(|(event, seq)| present(&hot.state, seq, event)).collect());
+            }
+            hot.grouped_seq += pending.events.len() as u64;
+            self.metrics.events(&hot.state, &pending.events);
+        }
+        hot.in_start = pending.started.take();
+        hot.in_group = true;
+        (item, flight)
+    }
+}
+
+fn payload_row(hot: &Hot, large: Large) -> PayloadRow {
+    PayloadRow {
+        tenant: hot.tenant.clone(),
+        execution_id: hot.id,
+        hash: large.hash,
+        media_type: large.payload.media_type().to_string(),
+        body: large.payload.bytes().clone(),
+    }
+}
+
+/// The row in `executions`, when this group changes it: at creation, pause, resume, admission from the queue, parking
+/// and end.
+fn row_of(hot: &mut Hot, events: &[workflow::Event], asked: bool) -> Option<ExecutionWrite> {
+    let state = &hot.state;
+    let status = state.status();
+    let ended = state.ended_at();
+    let wake = match (status.is_final(), hot.parking) {
+        (true, _) => Wake::OnCommand,
+        (false, true) => state.next_timer(Timestamp::default()).map_or(Wake::OnCommand, Wake::At),
+        (false, false) => Wake::Hot,
+    };
+    let Some(written) = hot.written else {
+        hot.written = Some(status);
+        let created = state.created();
+        return Some(ExecutionWrite::Insert(Box::new(ExecutionInsert {
+            workflow_id: created.workflow_id,
+            workflow_name: created.workflow_name.to_string(),
+            workflow_version: created.workflow_version.to_string(),
+            status: Cow::Borrowed(status.as_str()),
+            current_phase: state.current_phase().into(),
+            request_hash: hot.request_hash,
+            priority: created.priority,
+            started_at: state.created_at(),
+            wake,
+            completed_at: ended,
+            summary: if ended.is_some() { summary(state) } else { candidates(state) },
+            exclusive: hot.exclusive.clone().filter(|_| ended.is_none()),
+        })));
+    };
+    let woke = !hot.parking && hot.was_parked && !events.is_empty();
+    if written == status && !asked && !woke {
+        return None;
+    }
+    hot.written = Some(status);
+    hot.was_parked = hot.parking;
+    Some(ExecutionWrite::Update(Box::new(ExecutionUpdate {
+        status: Cow::Borrowed(status.as_str()),
+        current_phase: Some(state.current_phase().into()),
+        wake,
+        completed_at: ended,
+        summary: summary(state),
+        snapshot: None,
+        release_exclusive: hot.exclusive.clone().filter(|_| status.is_final()),
+    })))
+}
+
+fn candidates(state: &State) -> Summary {
+    let found = &state.created().candidates;
+    let agents = (!found.is_empty()).then(|| serde_json::json!(found).to_string());
+    Summary { allocated_agents: agents, ..Summary::default() }
+}
+
+fn summary(state: &State) -> Summary {
+    let m = view::metrics(state, state.time());
+    let agents: Vec<&str> = state.agents().map(|a| &**a).collect();
+    // Executions with very many tasks keep their task states in the log alone.
+    let tasks = (state.tasks().len() <= 1000).then(|| snapshot(state)["tasks"].to_string());
+    Summary {
+        allocated_agents: Some(serde_json::json!(agents).to_string()),
+        task_states: tasks,
+        performance_metrics: Some(
+            serde_json::json!({
+                "total_runtime_ms": m.runtime_ms,
+                "agents_allocated": m.agents,
+                "tasks_completed": m.completed,
+                "tasks_total": m.total,
+                "coordination_overhead": m.overhead,
+                "agent_time_ms": m.agent_ms,
+                "retries": m.retries,
+            })
+            .to_string(),
+        ),
+    }
+}
+
+fn checkpoint_of(state: &State, events: &[workflow::Event], first_seq: u64) -> Option<CheckpointWrite> {
+    let (seq, at, id) = (first_seq..)
+        .zip(events)
+        .filter_map(|(seq, event)| match &event.kind {
+            Kind::Paused { checkpoint, .. } | Kind::Checkpoint { checkpoint } => {
+                Some((seq, event.at, *checkpoint))
+            }
+            _ => None,
+        })
+        .last()?;
+    let data = checkpoint_data(state, &id.to_string());
+    Some(CheckpointWrite {
+        checkpoint_id: id,
+        seq: seq as i64,
+        created_at: at,
+        state_snapshot: data["state_snapshot"].to_string(),
+        recovery_instructions: data["recovery_instructions"].to_string(),
+    })
+}

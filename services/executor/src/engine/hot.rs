@@ -1,0 +1,149 @@
+//! An execution in memory, with what waits for its next commit.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base::{ExecutionId, Payload, Tenant, Timestamp};
+use tokio::{sync::oneshot, task::AbortHandle};
+use workflow::{CallKey, Effect, Event, State, Status};
+
+use super::{
+    dispatch::Permit,
+    msg::{Reply, Started},
+    present::PublicEvent,
+    view::ExecutionView,
+};
+
+/// Something that may happen once the facts before it are on disk.
+pub(crate) type After = Box<dyn FnOnce() + Send>;
+
+/// Who follows an execution live.
+pub(crate) type Watcher = tokio::sync::mpsc::Sender<Live>;
+
+/// What a follower is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Live {
+    /// Committed events.
+    Events(Arc<Vec<PublicEvent>>),
+    /// Progress of a call; not an event.
+    Progress(CallProgress),
+    /// The execution has ended; nothing follows.
+    Ended,
+}
+
+/// Progress that an agent reported.
+#[derive(Clone, Debug)]
+pub(crate) struct CallProgress {
+    pub(crate) call: CallKey,
+    pub(crate) share: f64,
+    pub(crate) text: Arc<str>,
+}
+
+/// An open call of this process.
+pub(crate) struct OpenCall {
+    pub(crate) attempt: u32,
+    pub(crate) task: AbortHandle,
+}
+
+/// What waits for the next group.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) events: Vec<Event>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) after: Vec<After>,
+    pub(crate) inbox_done: Vec<uuid::Uuid>,
+    /// The answer to the start whose creation is in this group.
+    pub(crate) started: Option<(Reply<Started>, Started)>,
+    /// The end is in this group.
+    pub(crate) ended: bool,
+    /// The row is to be written although the status did not change.
+    pub(crate) row: bool,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.after.is_empty() && !self.row && self.inbox_done.is_empty()
+    }
+}
+
+/// One execution in memory.
+pub(crate) struct Hot {
+    pub(crate) id: ExecutionId,
+    pub(crate) tenant: Tenant,
+    pub(crate) shard: u16,
+    pub(crate) state: State,
+    /// Number of the last event that is in a group already.
+    pub(crate) grouped_seq: u64,
+    /// Groups in flight that hold events of this execution (0 or 1) count as not on disk.
+    pub(crate) in_group: bool,
+    pub(crate) bytes: u64,
+    pub(crate) request_hash: Option<[u8; 32]>,
+    pub(crate) exclusive: Option<String>,
+    pub(crate) pending: Pending,
+    /// Inputs of calls that are about to leave.
+    pub(crate) outbox: HashMap<CallKey, (Payload, Permit)>,
+    pub(crate) open: HashMap<CallKey, OpenCall>,
+    pub(crate) progress: HashMap<CallKey, CallProgress>,
+    /// Ready calls that the execution's own limits hold back.
+    pub(crate) held: Vec<CallKey>,
+    pub(crate) waiters: Vec<oneshot::Sender<Arc<ExecutionView>>>,
+    pub(crate) watchers: Vec<Watcher>,
+    /// The timer that stands in the lane's wheel.
+    pub(crate) armed: Option<Timestamp>,
+    /// Timers up to here have been looked at.
+    pub(crate) fired_to: Timestamp,
+    /// The answer to the start whose creation is on its way to disk.
+    pub(crate) in_start: Option<(Reply<Started>, Started)>,
+    /// The row on disk says that it is put aside.
+    pub(crate) was_parked: bool,
+    /// Status in the row on disk.
+    pub(crate) written: Option<Status>,
+    /// Open calls of another process that is alive: it will bring their results.
+    pub(crate) foreign: Vec<CallKey>,
+    pub(crate) admitted: bool,
+    /// Since when nothing is going on.
+    pub(crate) idle_since: Option<Timestamp>,
+    /// The write that puts it aside is on its way.
+    pub(crate) parking: bool,
+}
+
+impl Hot {
+    pub(crate) fn new(state: State, tenant: Tenant, shard: u16) -> Self {
+        Self {
+            id: state.id(),
+            tenant,
+            shard,
+            grouped_seq: 0,
+            in_group: false,
+            bytes: 0,
+            request_hash: None,
+            exclusive: None,
+            pending: Pending::default(),
+            outbox: HashMap::new(),
+            open: HashMap::new(),
+            progress: HashMap::new(),
+            held: Vec::new(),
+            waiters: Vec::new(),
+            watchers: Vec::new(),
+            armed: None,
+            fired_to: Timestamp::default(),
+            in_start: None,
+            was_parked: false,
+            written: None,
+            foreign: Vec::new(),
+            admitted: false,
+            idle_since: None,
+            parking: false,
+            state,
+        }
+    }
+
+    /// Whether everything that happened is on disk.
+    pub(crate) fn settled(&self) -> bool {
+        !self.in_group && self.pending.is_empty()
+    }
+
+    /// Runs `after` once all that happened so far is on disk: now, or with the next group.
+    pub(crate) fn when_durable(&mut self, after: After) {
+        if self.settled() { after() } else { self.pending.after.push(after) }
+    }
+}

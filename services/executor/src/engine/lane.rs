@@ -1,0 +1,293 @@
+//! A lane: one task that owns some shards and everything in them. No locks, no IO; it decides, and what leaves the
+//! process waits for the commit.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use base::{ErrorCode, ExecutionId, Timestamp};
+use store::journal::Membership;
+use tokio::sync::{mpsc, watch};
+use workflow::{CallKey, Caller, Input, Step};
+
+use super::{
+    EngineShared,
+    hot::{Hot, Live, Watcher},
+    msg::{EngineError, Msg},
+};
+
+/// A shard of this lane.
+pub(crate) struct Shard {
+    pub(crate) next_pos: i64,
+    pub(crate) in_flight: bool,
+    /// Executions with something to write.
+    pub(crate) dirty: Vec<ExecutionId>,
+    /// Somebody waits for it to come to rest.
+    pub(crate) release: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+/// An execution that is being read back, and what waits for it.
+pub(crate) struct Loading {
+    pub(crate) shard: u16,
+    pub(crate) waiting: Vec<Msg>,
+    /// The store refused its last events.
+    pub(crate) refused: Option<String>,
+}
+
+/// One lane.
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<EngineShared>,
+    pub(crate) me: Membership,
+    pub(crate) caller: Caller,
+    pub(crate) tx: mpsc::Sender<Msg>,
+    pub(crate) grants_tx: mpsc::UnboundedSender<Msg>,
+    pub(crate) shards: HashMap<u16, Shard>,
+    pub(crate) hot: HashMap<ExecutionId, Hot>,
+    pub(crate) plans: HashMap<ExecutionId, Arc<crate::plans::PlanEntry>>,
+    pub(crate) loading: HashMap<ExecutionId, Loading>,
+    pub(crate) wheel: BinaryHeap<Reverse<(Timestamp, ExecutionId, Option<CallKey>)>>,
+    /// Executions with nothing going on, to be put aside.
+    pub(crate) idle: BTreeSet<ExecutionId>,
+    pub(crate) workflow_watchers: HashMap<base::WorkflowId, Vec<Watcher>>,
+    pub(crate) draining: bool,
+}
+
+/// Where a lane's work comes from.
+pub(crate) struct Inbox {
+    /// Results, timers, commands: never refused.
+    pub(crate) inputs: mpsc::Receiver<Msg>,
+    /// Starts: refused when full.
+    pub(crate) starts: mpsc::Receiver<Msg>,
+    /// Slots that became free. Bounded by the calls that wait.
+    pub(crate) grants: mpsc::UnboundedReceiver<Msg>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Messages taken at once before a group is closed.
+const BATCH: usize = 256;
+/// How often idle executions are put aside.
+const PARK_EVERY: Duration = Duration::from_secs(1);
+
+impl Lane {
+    /// Runs until stopped.
+    pub(crate) async fn run(mut self, mut inbox: Inbox) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut park = tokio::time::interval(PARK_EVERY);
+        park.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                _ = inbox.stop.changed() => return,
+                n = inbox.inputs.recv_many(&mut batch, BATCH) => if n == 0 { return },
+                Some(msg) = inbox.grants.recv() => batch.push(msg),
+                Some(msg) = inbox.starts.recv() => batch.push(msg),
+                () = wake => {}
+                _ = park.tick() => self.park_idle(),
+            }
+            // What arrived in the same moment joins the same group.
+            while batch.len() < BATCH {
+                let more = inbox.grants.try_recv().ok().or_else(|| inbox.starts.try_recv().ok());
+                match more {
+                    Some(msg) => batch.push(msg),
+                    None => break,
+                }
+            }
+            for msg in batch.drain(..) {
+                self.handle(msg);
+            }
+            self.fire_timers();
+            self.commit_dirty();
+        }
+    }
+
+    fn next_wake(&self) -> impl Future<Output = ()> + use<> {
+        let at = self.wheel.peek().map(|Reverse((at, ..))| at.since(self.shared.clock.now()));
+        async move {
+            match at {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn handle(&mut self, msg: Msg) {
+        match msg {
+            Msg::Start(start) => self.start(*start),
+            Msg::Call { id, call, attempt, report } => self.call_report(id, call, attempt, report),
+            Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
+            Msg::Granted { id, call, permit } => self.granted(id, call, permit),
+            Msg::Get { id, tenant, tasks, reply } => self.get(id, &tenant, tasks, reply),
+            Msg::WaitEnd { id, tenant, ended } => {
+                if let Some(hot) = self.hot.get_mut(&id).filter(|h| h.tenant == tenant) {
+                    hot.waiters.push(ended);
+                }
+            }
+            Msg::Watch { id, tenant, watcher, reply } => self.watch(id, &tenant, watcher, reply),
+            Msg::WatchWorkflow { workflow, watcher, .. } => {
+                let watchers = self.workflow_watchers.entry(workflow).or_default();
+                watchers.retain(|w| !w.is_closed());
+                watchers.push(watcher);
+            }
+            Msg::Command { .. } => self.command(msg),
+            Msg::Loaded { id, shard, result } => self.loaded(id, shard, result),
+            Msg::Acquire { shard, next_pos, hot } => self.acquire_shard(shard, next_pos, hot),
+            Msg::Release { shard, reply } => self.release_shard(shard, reply),
+            Msg::Admitted { id, workflow, limit } => match self.hot.contains_key(&id) {
+                true => self.admitted(id),
+                // It ended while it waited: the place goes to the next.
+                false => self.shared.admission.leave(workflow, limit),
+            },
+            Msg::Wake { id, shard } => {
+                if self.shards.contains_key(&shard) && !self.hot.contains_key(&id) {
+                    self.load(id, shard, None);
+                }
+            }
+            Msg::Members => self.members_changed(),
+            Msg::Drain => self.draining = true,
+        }
+    }
+
+    fn watch(
+        &mut self,
+        id: ExecutionId,
+        tenant: &base::Tenant,
+        watcher: Watcher,
+        reply: tokio::sync::oneshot::Sender<Option<u64>>,
+    ) {
+        let Some(hot) = self.hot.get_mut(&id).filter(|h| h.tenant == *tenant) else {
+            let _ = reply.send(None);
+            return;
+        };
+        // What is on disk now is read from the log by the caller; what comes later is sent.
+        hot.watchers.retain(|w| !w.is_closed());
+        hot.watchers.push(watcher);
+        let on_disk = if hot.in_group { None } else { Some(hot.grouped_seq) };
+        match on_disk {
+            Some(seq) => drop(reply.send(Some(seq))),
+            None => hot.pending.after.push({
+                let seq = hot.grouped_seq;
+                Box::new(move || drop(reply.send(Some(seq))))
+            }),
+        }
+        if !hot.pending.is_empty() {
+            self.mark(id);
+        }
+    }
+
+    /// The execution has something to write.
+    pub(crate) fn mark(&mut self, id: ExecutionId) {
+        let Some(hot) = self.hot.get(&id) else { return };
+        if let Some(shard) = self.shards.get_mut(&hot.shard) {
+            if !shard.dirty.contains(&id) {
+                shard.dirty.push(id);
+            }
+        }
+    }
+
+    /// Feeds an input to an execution and takes in what follows.
+    pub(crate) fn feed(&mut self, id: ExecutionId, input: &Input) -> Result<(), workflow::Refusal> {
+        let now = self.now();
+        let Some(hot) = self.hot.get_mut(&id) else { return Ok(()) };
+        let step = hot.state.step(input, now)?;
+        self.absorb(id, step);
+        Ok(())
+    }
+
+    /// As [`Lane::feed`], for inputs that the state machine never refuses.
+    pub(crate) fn feed_fact(&mut self, id: ExecutionId, input: &Input) {
+        if let Err(refusal) = self.feed(id, input) {
+            tracing::debug!(execution = %id, %refusal, "an input was refused");
+        }
+    }
+
+    fn absorb(&mut self, id: ExecutionId, step: Step) {
+        if step.events.is_empty() && step.effects.is_empty() {
+            return;
+        }
+        let mut dispatch = Vec::new();
+        if let Some(hot) = self.hot.get_mut(&id) {
+            hot.pending.events.extend(step.events);
+            hot.idle_since = None;
+            hot.parking = false;
+            for effect in step.effects {
+                match effect {
+                    workflow::Effect::Dispatch { call, at } => dispatch.push((call, at)),
+                    workflow::Effect::Ended => {
+                        hot.pending.ended = true;
+                        hot.pending.effects.push(workflow::Effect::Ended);
+                    }
+                    other => hot.pending.effects.push(other),
+                }
+            }
+        }
+        self.idle.remove(&id);
+        self.mark(id);
+        for (call, at) in dispatch {
+            self.dispatch(id, call, at);
+        }
+        self.arm(id);
+    }
+
+    /// Puts the execution's next deadline into the wheel.
+    pub(crate) fn arm(&mut self, id: ExecutionId) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        // A deadline that has passed already fires with the next round.
+        let Some(at) = hot.state.next_timer(hot.fired_to) else { return };
+        if hot.armed.is_none_or(|armed| at < armed) {
+            hot.armed = Some(at);
+            self.wheel.push(Reverse((at, id, None)));
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.now();
+        while let Some(Reverse((at, ..))) = self.wheel.peek() {
+            if *at > now {
+                return;
+            }
+            let Some(Reverse((at, id, call))) = self.wheel.pop() else { return };
+            match call {
+                Some(call) => self.dispatch(id, call, at),
+                None => self.fire(id, at, now),
+            }
+        }
+    }
+
+    fn fire(&mut self, id: ExecutionId, at: Timestamp, now: Timestamp) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if hot.armed == Some(at) {
+            hot.armed = None;
+        }
+        self.feed_fact(id, &Input::Tick { checkpoint: base::CheckpointId::new(uuid::Uuid::now_v7()) });
+        // Timers that stay (a retry whose time has come) must not fire again.
+        if let Some(hot) = self.hot.get_mut(&id) {
+            hot.fired_to = now;
+        }
+        self.arm(id);
+    }
+
+    /// Ends the process: the disk or the fence says so.
+    pub(crate) fn fatal(&self, why: &str) {
+        (self.shared.fatal)(why);
+    }
+
+    pub(crate) fn send_live(watchers: &mut Vec<Watcher>, live: &Live) {
+        // A follower that lags loses its stream and resumes from the log: memory stays bounded and nothing is missed.
+        watchers.retain(|w| w.try_send(live.clone()).is_ok());
+    }
+
+    pub(crate) fn refuse_draining(&self) -> Option<EngineError> {
+        self.draining.then(|| {
+            EngineError::new(ErrorCode::Unavailable, "this replica is stopping; try again")
+                .retry_in(Duration::from_secs(1))
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! Executions come into memory from the log and leave it again; shards come and go.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{ExecutionId, Payload};
+use std::collections::HashMap;
+use store::journal::PayloadRow;
+use tokio::sync::oneshot;
+use workflow::{Caller, Effect, Input, fold};
+
+use super::{
+    EngineShared, crash,
+    hot::Hot,
+    lane::{Lane, Loading, Shard},
+    msg::{EngineError, Loaded, Msg},
+};
+
+/// Executions that are read back at once while a shard is taken.
+const LOADS_AT_ONCE: usize = 32;
+
+impl Lane {
+    /// Reads an execution back. `refused`: the store refused its last events with this reason.
+    pub(crate) fn load(&mut self, id: ExecutionId, shard: u16, refused: Option<String>) {
+        let known = self.loading.contains_key(&id);
+        let entry = self.loading.entry(id);
+        entry.or_insert_with(|| Loading { shard, waiting: Vec::new(), refused: None }).refused = refused;
+        if known {
+            return;
+        }
+        let (shared, tx) = (self.shared.clone(), self.tx.clone());
+        tokio::spawn(async move {
+            let result = shared.read_back(id).await.map(|found| found.map(Box::new));
+            let _ = tx.send(Msg::Loaded { id, shard, result }).await;
+        });
+    }
+
+    /// It is back in memory: everything that waited for it happens.
+    pub(crate) fn loaded(
+        &mut self,
+        id: ExecutionId,
+        shard: u16,
+        result: Result<Option<Box<Loaded>>, EngineError>,
+    ) {
+        let Some(loading) = self.loading.remove(&id) else { return };
+        if !self.shards.contains_key(&shard) || self.hot.contains_key(&id) {
+            return;
+        }
+        match result {
+            Ok(Some(loaded)) => self.insert_loaded(id, shard, *loaded, loading.refused),
+            Ok(None) => {
+                for msg in loading.waiting {
+                    if let Msg::Command { reply, .. } = msg {
+                        let _ = reply.send(Err(EngineError::not_found(id)));
+                    }
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::error!(execution = %id, %error, "an execution cannot be read back");
+                for msg in loading.waiting {
+                    if let Msg::Command { reply, .. } = msg {
+                        let _ = reply.send(Err(error.clone()));
+                    }
+                }
+                return;
+            }
+        }
+        for msg in loading.waiting {
+            match msg {
+                Msg::Command { .. } => self.command(msg),
+                Msg::Call { id, call, attempt, report } => self.call_report(id, call, attempt, report),
+                _ => {}
+            }
+        }
+        self.after_release(id);
+    }
+
+    fn insert_loaded(&mut self, id: ExecutionId, shard: u16, loaded: Loaded, refused: Option<String>) {
+        let Loaded { state, tenant, plan, bytes, request_hash, status } = loaded;
+        let mut hot = Hot::new(state, tenant, shard);
+        hot.grouped_seq = hot.state.seq();
+        hot.bytes = bytes;
+        hot.request_hash = request_hash;
+        hot.written = workflow::Status::parse(&status);
+        hot.was_parked = true;
+        hot.exclusive = plan.exclusive().then(|| exclusive_key(plan.workflow_id));
+        let (workflow_id, limit) = (plan.workflow_id, plan.concurrency());
+        let outstanding = hot.state.outstanding();
+        let final_now = hot.state.status().is_final();
+        let started = hot.state.started_at().is_some();
+        let priority = hot.state.created().priority;
+        self.plans.insert(id, plan);
+        if started || final_now {
+            hot.admitted = true;
+            self.shared.admission.resume(workflow_id, limit);
+        }
+        self.hot.insert(id, hot);
+        if !started && !final_now {
+            let place = self.shared.admission.enter(id, workflow_id, limit, priority, true, &self.grants_tx);
+            if place == super::admission::Admitted::Now {
+                self.admitted(id);
+            }
+        }
+        if let Some(reason) = refused {
+            let reason = format!("the store refused its events: {reason}");
+            self.feed_fact(id, &Input::Terminate { by: "orchestra".into(), reason: reason.into() });
+        }
+        for effect in outstanding {
+            match effect {
+                Effect::Dispatch { call, at } => self.dispatch(id, call, at),
+                Effect::Recover(call) => self.find_caller(id, call),
+                _ => {}
+            }
+        }
+        self.arm(id);
+    }
+
+    /// Whose call is it? Our own of an earlier life, or a dead member's: taken over. A living member's: it brings the
+    /// result.
+    fn find_caller(&mut self, id: ExecutionId, call: workflow::CallKey) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        let Some(attempt) = hot.state.call(call).and_then(|c| c.current.as_deref()) else { return };
+        let sender = attempt.to.caller.clone();
+        if sender != self.caller && self.shared.is_alive(&sender) {
+            hot.foreign.push(call);
+            return;
+        }
+        self.feed_fact(id, &Input::CallerLost { call, lost: sender, heir: self.caller.clone() });
+    }
+
+    /// A member died: its calls are taken over.
+    pub(crate) fn members_changed(&mut self) {
+        let waiting: Vec<(ExecutionId, Vec<workflow::CallKey>)> = self
+            .hot
+            .iter_mut()
+            .filter(|(_, hot)| !hot.foreign.is_empty())
+            .map(|(id, hot)| (*id, std::mem::take(&mut hot.foreign)))
+            .collect();
+        for (id, calls) in waiting {
+            for call in calls {
+                self.find_caller(id, call);
+            }
+        }
+    }
+
+    /// The shard is ours: everything in it that moves is read back.
+    pub(crate) fn acquire_shard(&mut self, number: u16, next_pos: i64, hot: Vec<ExecutionId>) {
+        let shard = Shard { next_pos, in_flight: false, dirty: Vec::new(), release: None };
+        self.shards.insert(number, shard);
+        let (shared, tx) = (self.shared.clone(), self.tx.clone());
+        for id in &hot {
+            self.loading.insert(*id, Loading { shard: number, waiting: Vec::new(), refused: None });
+        }
+        tokio::spawn(async move {
+            use futures::StreamExt as _;
+            let loads = futures::stream::iter(hot).map(|id| {
+                let (shared, tx) = (shared.clone(), tx.clone());
+                async move {
+                    let result = shared.read_back(id).await.map(|found| found.map(Box::new));
+                    let _ = tx.send(Msg::Loaded { id, shard: number, result }).await;
+                }
+            });
+            loads.buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
+        });
+    }
+
+    /// Nothing new happens in the shard; the reply comes when what happened is on disk.
+    pub(crate) fn release_shard(&mut self, number: u16, reply: oneshot::Sender<()>) {
+        let Some(shard) = self.shards.get_mut(&number) else {
+            let _ = reply.send(());
+            return;
+        };
+        shard.release = Some(reply);
+        if !shard.in_flight && shard.dirty.is_empty() {
+            self.finish_release(number);
+        }
+    }
+
+    pub(crate) fn finish_release(&mut self, number: u16) {
+        crash::point("in-handover");
+        let Some(shard) = self.shards.remove(&number) else { return };
+        let gone: Vec<ExecutionId> = self.hot.values().filter(|h| h.shard == number).map(|h| h.id).collect();
+        for id in gone {
+            if let Some(mut hot) = self.hot.remove(&id) {
+                // Calls of this process go on; their results are brought to the new owner.
+                for (call, _) in hot.outbox.drain() {
+                    self.shared.dispatcher.forget(id, call);
+                }
+                self.drop_place(&hot);
+            }
+        }
+        self.loading.retain(|_, l| l.shard != number);
+        if let Some(reply) = shard.release {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Looks whether the execution waits for nothing but time or people.
+    pub(crate) fn after_release(&mut self, id: ExecutionId) {
+        let now = self.now();
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if hot.parking && hot.settled() {
+            // Its row says that it is put aside: the memory is given back.
+            if let Some(hot) = self.hot.remove(&id) {
+                self.drop_place(&hot);
+            }
+            return;
+        }
+        let dispatched = hot.state.outstanding_dispatch();
+        let idle = hot.settled()
+            && hot.open.is_empty()
+            && hot.state.in_flight() == 0
+            && !dispatched
+            && hot.admitted
+            && hot.watchers.is_empty()
+            && hot.waiters.is_empty();
+        if idle {
+            hot.idle_since.get_or_insert(now);
+            self.idle.insert(id);
+        }
+    }
+
+    /// Puts executions aside that have waited long enough for something far away.
+    pub(crate) fn park_idle(&mut self) {
+        let now = self.now();
+        let after = self.shared.limits.park_after;
+        let soon = now.plus(Duration::from_secs(5));
+        let ready: Vec<ExecutionId> = self
+            .idle
+            .iter()
+            .filter(|id| {
+                self.hot.get(*id).is_some_and(|hot| {
+                    let rested = hot.idle_since.is_some_and(|since| now.since(since) >= after);
+                    let wakes = hot.state.next_timer(hot.fired_to);
+                    rested && hot.settled() && wakes.is_none_or(|at| at > soon)
+                })
+            })
+            .copied()
+            .collect();
+        for id in ready {
+            self.idle.remove(&id);
+            if let Some(hot) = self.hot.get_mut(&id) {
+                hot.parking = true;
+                hot.pending.row = true;
+            }
+            self.mark(id);
+        }
+    }
+}
+
+/// The unique key of `concurrency: 1`.
+pub(crate) fn exclusive_key(workflow: base::WorkflowId) -> String {
+    workflow.to_string()
+}
+
+impl EngineShared {
+    pub(crate) fn is_alive(&self, caller: &Caller) -> bool {
+        self.members.load().get(&*caller.member).is_some_and(|incarnation| *incarnation == caller.incarnation)
+    }
+
+    /// Folds an execution from its log. `None`: it is not there.
+    pub(crate) async fn read_back(&self, id: ExecutionId) -> Result<Option<Loaded>, EngineError> {
+        let Some(row) = self.journal.find_execution(id).await? else { return Ok(None) };
+        let (events, bytes) = self.read_events(&row.tenant, id).await?;
+        let plan = self.plan_by_id(&row.tenant, row.workflow_id, &row.workflow_version).await?;
+        let state = fold(id, plan.compiled.clone(), &events).ok_or_else(|| {
+            EngineError::new(base::ErrorCode::Internal, format!("the log of {id} has no beginning"))
+        })?;
+        Ok(Some(Loaded {
+            state,
+            tenant: row.tenant,
+            plan,
+            bytes,
+            request_hash: row.request_hash,
+            status: row.status,
+        }))
+    }
+
+    /// All events of an execution, and the size of their rows.
+    pub(crate) async fn read_events(
+        &self,
+        tenant: &base::Tenant,
+        id: ExecutionId,
+    ) -> Result<(Vec<workflow::Event>, u64), EngineError> {
+        let rows = self.journal.read_execution_log(id, 1).await?;
+        let large: HashMap<[u8; 32], Payload> =
+            self.journal.read_payloads(tenant, id).await?.into_iter().map(payload_of).collect();
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        for entry in rows {
+            bytes += entry.row.body.len() as u64;
+            let found = api::log::decode_row(entry.row.body, &|hash| large.get(hash).cloned());
+            events.extend(found.map_err(|e| EngineError::new(base::ErrorCode::Internal, e.to_string()))?);
+        }
+        Ok((events, bytes))
+    }
+}
+
+fn payload_of(row: PayloadRow) -> ([u8; 32], Payload) {
+    (row.hash, Payload::new(Arc::from(row.media_type), row.body))
+}

@@ -1,0 +1,448 @@
+//! The engine: shards, lanes, executions in memory. Log first: nothing leaves before its facts are on disk.
+
+mod admission;
+mod calls;
+mod command;
+pub mod crash;
+mod dispatch;
+mod group;
+mod hot;
+mod lane;
+mod load;
+mod metrics;
+mod msg;
+mod present;
+mod start;
+mod view;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use base::{AgentId, Clock, ExecutionId, Tenant, WorkflowId};
+use catalog::Snapshot;
+use store::{Journal, journal::Membership};
+use tokio::sync::{mpsc, oneshot, watch};
+use workflow::Caller;
+
+use crate::{
+    call::AgentCaller,
+    plans::{PlanEntry, PlanSource},
+};
+use admission::Admission;
+use dispatch::Dispatcher;
+use lane::{Inbox, Lane};
+use msg::Msg;
+
+pub use dispatch::NeedClass;
+pub(crate) use hot::{CallProgress, Live};
+pub(crate) use load::exclusive_key;
+pub use metrics::EngineMetrics;
+pub(crate) use msg::{CallReport, Start};
+pub use msg::{Command, Commanded, EngineError, Started};
+pub use present::PublicEvent;
+pub(crate) use present::{present, stream_name};
+pub use view::ExecutionView;
+pub(crate) use view::{AgentView, TaskView, view};
+
+/// Bounds of the engine. Every one is a setting.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Shards in all.
+    pub shards: u16,
+    /// Tasks that own shards; 0 = as many as cores.
+    pub lanes: usize,
+    /// Messages that wait for a lane.
+    pub lane_queue: usize,
+    /// Executions at once.
+    pub concurrent_max: u32,
+    /// Starts that wait for a place.
+    pub start_queue_max: u32,
+    /// Calls that wait for a slot.
+    pub call_queue_max: usize,
+    /// Payloads above this are rows of their own.
+    pub payload_inline_bytes_max: usize,
+    /// Payloads above this are refused.
+    pub payload_bytes_max: usize,
+    /// Events of one execution.
+    pub history_events_max: u64,
+    /// Bytes of one execution's log.
+    pub history_bytes_max: u64,
+    /// Silence of an agent after which its call is given up, when the task does not say.
+    pub call_idle_timeout: Duration,
+    /// Calls expected to be shorter are sent and waited for.
+    pub short_call: Duration,
+    /// Rest after which a waiting execution leaves memory.
+    pub park_after: Duration,
+    /// Where this replica stands; empty = not stated.
+    pub region: String,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            shards: 64,
+            lanes: 0,
+            lane_queue: 4096,
+            concurrent_max: 1000,
+            start_queue_max: 10_000,
+            call_queue_max: 1_000_000,
+            payload_inline_bytes_max: 64 << 10,
+            payload_bytes_max: 8 << 20,
+            history_events_max: 50_000,
+            history_bytes_max: 50 << 20,
+            call_idle_timeout: Duration::from_secs(300),
+            short_call: Duration::from_secs(2),
+            park_after: Duration::from_secs(10),
+            region: String::new(),
+        }
+    }
+}
+
+/// What a commit leaves to be published.
+pub trait Publisher: Send + Sync + 'static {
+    /// A row of `shard` at `pos` is on disk. Never blocks; what does not fit is read from the log later.
+    fn committed(&self, shard: u16, pos: i64, tenant: &Tenant, events: &Arc<Vec<PublicEvent>>);
+}
+
+/// Everything the engine works with.
+pub struct Parts {
+    /// The log.
+    pub journal: Arc<dyn Journal>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Calls agents.
+    pub caller: Arc<dyn AgentCaller>,
+    /// Gives plans.
+    pub plans: Arc<dyn PlanSource>,
+    /// Follows the log.
+    pub publisher: Option<Arc<dyn Publisher>>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Who we are.
+    pub me: Membership,
+    /// Counts.
+    pub metrics: Arc<EngineMetrics>,
+    /// Ends the process at once.
+    pub fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+pub(crate) struct EngineShared {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) caller: Arc<dyn AgentCaller>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<EngineMetrics>,
+    pub(crate) members: ArcSwap<HashMap<Arc<str>, u64>>,
+    pub(crate) fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    publisher: Option<Arc<dyn Publisher>>,
+    plans: crate::plan_cache::PlanCache,
+}
+
+impl EngineShared {
+    /// The shard of an execution: the first four bytes of a hash, so that ids of one moment spread.
+    pub(crate) fn shard_of(&self, id: ExecutionId) -> u16 {
+        shard_of(id, self.limits.shards)
+    }
+    pub(crate) fn publishes(&self) -> bool {
+        self.publisher.is_some()
+    }
+    pub(crate) fn committed_rows(
+        &self,
+        shard: u16,
+        pos: i64,
+        tenant: &Tenant,
+        events: &Arc<Vec<PublicEvent>>,
+    ) {
+        if let Some(publisher) = &self.publisher {
+            publisher.committed(shard, pos, tenant, events);
+        }
+    }
+    pub(crate) async fn plan_by_id(
+        &self,
+        tenant: &Tenant,
+        workflow: WorkflowId,
+        version: &str,
+    ) -> Result<Arc<PlanEntry>, EngineError> {
+        self.plans.version(tenant, workflow, version).await
+    }
+}
+
+/// The shard of an execution among `shards`.
+pub fn shard_of(id: ExecutionId, shards: u16) -> u16 {
+    let hash = blake3::hash(id.as_bytes());
+    let head =
+        u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]]);
+    (head % u32::from(shards.max(1))) as u16
+}
+
+struct LaneHandle {
+    inputs: mpsc::Sender<Msg>,
+    starts: mpsc::Sender<Msg>,
+}
+
+/// The engine of one replica.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<EngineShared>,
+    lanes: Arc<Vec<LaneHandle>>,
+    stop: Arc<watch::Sender<bool>>,
+}
+
+impl Engine {
+    /// Starts the lanes. They own no shard before [`Engine::acquire`].
+    pub fn start(parts: Parts) -> Self {
+        let Parts { journal, clock, caller, plans, publisher, limits, me, metrics, fatal } = parts;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let lanes =
+            if limits.lanes == 0 { cores } else { limits.lanes }.min(usize::from(limits.shards).max(1));
+        let own: Caller = Caller { member: me.id.as_str().into(), incarnation: me.incarnation };
+        let members = HashMap::from([(own.member.clone(), own.incarnation)]);
+        let shared = Arc::new(EngineShared {
+            journal,
+            clock,
+            caller,
+            dispatcher: Arc::new(Dispatcher::new(limits.call_queue_max, &limits.region)),
+            admission: Arc::new(Admission::new(limits.concurrent_max, limits.start_queue_max)),
+            members: ArcSwap::from_pointee(members),
+            plans: crate::plan_cache::PlanCache::new(plans),
+            limits,
+            metrics,
+            fatal,
+            publisher,
+        });
+        let (stop, _) = watch::channel(false);
+        let handles = (0..lanes).map(|_| spawn_lane(&shared, &me, &own, &stop)).collect();
+        Self { shared, lanes: Arc::new(handles), stop: Arc::new(stop) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<EngineShared> {
+        &self.shared
+    }
+
+    fn lane(&self, shard: u16) -> &LaneHandle {
+        &self.lanes[usize::from(shard) % self.lanes.len()]
+    }
+
+    async fn send(&self, shard: u16, msg: Msg) -> Result<(), EngineError> {
+        self.lane(shard).inputs.send(msg).await.map_err(|_| EngineError::stopping())
+    }
+
+    /// Takes a shard that the store says is ours: reads what moves in it back.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn acquire(&self, shard: u16) -> Result<(), EngineError> {
+        let next_pos = self.shared.journal.last_pos(shard).await? + 1;
+        let mut hot = Vec::new();
+        loop {
+            let page = self.shared.journal.hot_executions(shard, hot.last().copied(), 1000).await?;
+            let done = page.len() < 1000;
+            hot.extend(page);
+            if done {
+                break;
+            }
+        }
+        self.send(shard, Msg::Acquire { shard, next_pos, hot }).await
+    }
+
+    /// Lets a shard go: returns when nothing of it is in memory and all that happened is on disk.
+    pub async fn release(&self, shard: u16) {
+        let (reply, done) = oneshot::channel();
+        if self.send(shard, Msg::Release { shard, reply }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Who is alive, by member id and incarnation, ourselves included.
+    pub async fn set_members(&self, alive: HashMap<Arc<str>, u64>) {
+        self.shared.members.store(Arc::new(alive));
+        for lane in self.lanes.iter() {
+            let _ = lane.inputs.send(Msg::Members).await;
+        }
+    }
+
+    /// The fleet as the registry tells it.
+    pub fn set_fleet(&self, fleet: Arc<Snapshot>) {
+        self.shared.dispatcher.set_fleet(fleet);
+    }
+
+    /// The fleet that calls go to.
+    pub fn fleet(&self) -> Arc<Snapshot> {
+        self.shared.dispatcher.fleet()
+    }
+
+    /// Calls in flight by agent.
+    pub fn in_flight(&self) -> BTreeMap<AgentId, u32> {
+        self.shared.dispatcher.in_flight().into_iter().collect()
+    }
+
+    /// Starts an execution. Refused at once when the lane's starts are full.
+    pub(crate) async fn begin(
+        &self,
+        start: Start,
+        started: oneshot::Receiver<Result<Started, EngineError>>,
+    ) -> Result<Started, EngineError> {
+        let lane = self.lane(self.shared.shard_of(start.id));
+        lane.starts.try_send(Msg::Start(Box::new(start))).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => {
+                EngineError::new(base::ErrorCode::ResourceExhausted, "too many starts at once; try again")
+                    .retry_in(Duration::from_millis(200))
+            }
+            mpsc::error::TrySendError::Closed(_) => EngineError::stopping(),
+        })?;
+        started.await.map_err(|_| EngineError::stopping())?
+    }
+
+    /// Sends a command; answered after its commit.
+    pub(crate) async fn command(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        command: Command,
+        by: &str,
+    ) -> Result<Commanded, EngineError> {
+        let (reply, done) = oneshot::channel();
+        let msg = Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), reply };
+        self.send(self.shared.shard_of(id), msg).await?;
+        done.await.map_err(|_| EngineError::stopping())?
+    }
+
+    /// The execution from memory, as it is on disk; `None` when it is not in memory.
+    pub(crate) async fn hot_view(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        tasks: bool,
+    ) -> Result<Option<Arc<ExecutionView>>, EngineError> {
+        let (reply, seen) = oneshot::channel();
+        self.send(self.shared.shard_of(id), Msg::Get { id, tenant: tenant.clone(), tasks, reply }).await?;
+        // The lane drops the reply with an execution that was refused: it is not there.
+        Ok(seen.await.unwrap_or(None))
+    }
+
+    /// Told at the end of the execution; dropped at once when it is not in memory.
+    pub(crate) async fn until_end(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+    ) -> Result<oneshot::Receiver<Arc<ExecutionView>>, EngineError> {
+        let (ended, end) = oneshot::channel();
+        self.send(self.shared.shard_of(id), Msg::WaitEnd { id, tenant: tenant.clone(), ended }).await?;
+        Ok(end)
+    }
+
+    /// Follows an execution: the newest event on disk, then everything later. `None`: it is not in memory.
+    pub(crate) async fn follow(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+    ) -> Result<Option<(u64, mpsc::Receiver<Live>)>, EngineError> {
+        let (watcher, live) = mpsc::channel(256);
+        let (reply, seq) = oneshot::channel();
+        self.send(self.shared.shard_of(id), Msg::Watch { id, tenant: tenant.clone(), watcher, reply })
+            .await?;
+        Ok(seq.await.unwrap_or(None).map(|seq| (seq, live)))
+    }
+
+    /// Follows all executions of a workflow on this replica from now on.
+    pub(crate) async fn follow_workflow(
+        &self,
+        tenant: &Tenant,
+        workflow: WorkflowId,
+    ) -> Result<mpsc::Receiver<Live>, EngineError> {
+        let (watcher, live) = mpsc::channel(1024);
+        for lane in self.lanes.iter() {
+            let msg = Msg::WatchWorkflow { tenant: tenant.clone(), workflow, watcher: watcher.clone() };
+            lane.inputs.send(msg).await.map_err(|_| EngineError::stopping())?;
+        }
+        Ok(live)
+    }
+
+    /// Brings an execution into memory whose timer has passed.
+    pub(crate) async fn wake(&self, id: ExecutionId, shard: u16) -> Result<(), EngineError> {
+        self.send(shard, Msg::Wake { id, shard }).await
+    }
+
+    /// The result of a call, from this process or another.
+    pub(crate) async fn deliver(
+        &self,
+        id: ExecutionId,
+        call: workflow::CallKey,
+        attempt: u32,
+        report: CallReport,
+    ) -> Result<(), EngineError> {
+        self.send(self.shared.shard_of(id), Msg::Call { id, call, attempt, report }).await
+    }
+
+    /// The plan of a start.
+    pub(crate) async fn plan(
+        &self,
+        context: &base::CallContext,
+        workflow: &str,
+    ) -> Result<Arc<PlanEntry>, EngineError> {
+        self.shared.plans.newest(context, workflow).await
+    }
+
+    /// The plan of an inline definition, which is stored first.
+    pub(crate) async fn inline_plan(
+        &self,
+        context: &base::CallContext,
+        text: &str,
+        format: &str,
+    ) -> Result<Arc<PlanEntry>, EngineError> {
+        self.shared.plans.inline(context, text, format).await
+    }
+
+    /// Active, maximum, queued, queue maximum, calls in flight, calls waiting.
+    pub fn load(&self) -> [u32; 6] {
+        let (active, max, queued, queue_max) = self.shared.admission.load();
+        let (calls, waiting) = self.shared.dispatcher.load();
+        [active, max, queued, queue_max, calls, waiting]
+    }
+
+    /// No new starts.
+    pub async fn drain(&self) {
+        for lane in self.lanes.iter() {
+            let _ = lane.inputs.send(Msg::Drain).await;
+        }
+    }
+
+    /// Stops the lanes; what is not on disk was never answered.
+    pub fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+fn spawn_lane(
+    shared: &Arc<EngineShared>,
+    me: &Membership,
+    own: &Caller,
+    stop: &watch::Sender<bool>,
+) -> LaneHandle {
+    let (inputs_tx, inputs) = mpsc::channel(shared.limits.lane_queue.max(16));
+    let (starts_tx, starts) = mpsc::channel(shared.limits.lane_queue.max(16));
+    let (grants_tx, grants) = mpsc::unbounded_channel();
+    let lane = Lane {
+        shared: shared.clone(),
+        me: me.clone(),
+        caller: own.clone(),
+        tx: inputs_tx.clone(),
+        grants_tx,
+        shards: HashMap::new(),
+        hot: HashMap::new(),
+        plans: HashMap::new(),
+        loading: HashMap::new(),
+        wheel: std::collections::BinaryHeap::new(),
+        idle: std::collections::BTreeSet::new(),
+        workflow_watchers: HashMap::new(),
+        draining: false,
+    };
+    tokio::spawn(lane.run(Inbox { inputs, starts, grants, stop: stop.subscribe() }));
+    LaneHandle { inputs: inputs_tx, starts: starts_tx }
+}

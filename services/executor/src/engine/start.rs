@@ -1,0 +1,109 @@
+//! Starts: creation to the first attempt is one step and one commit.
+
+use std::time::Duration;
+
+use base::{ErrorCode, ExecutionId};
+use tokio::sync::oneshot;
+use workflow::{Input, create};
+
+use super::{
+    admission::Admitted,
+    hot::Hot,
+    lane::Lane,
+    msg::{EngineError, Reply, Start, Started},
+};
+
+impl Lane {
+    pub(crate) fn start(&mut self, start: Start) {
+        let Start { id, tenant, plan, created, request_hash, exclusive, reply, ended } = start;
+        if let Some(refused) = self.refuse_draining() {
+            let _ = reply.send(Err(refused));
+            return;
+        }
+        let shard = self.shared.shard_of(id);
+        if !self.shards.contains_key(&shard) {
+            let _ = reply.send(Err(EngineError::new(ErrorCode::NotOwner, "the shard is not here")));
+            return;
+        }
+        if self.hot.contains_key(&id) {
+            self.repeated(id, request_hash, reply, ended);
+            return;
+        }
+        let limit = plan.concurrency();
+        let place = self.shared.admission.enter(
+            id,
+            plan.workflow_id,
+            limit,
+            created.priority,
+            false,
+            &self.grants_tx,
+        );
+        if place == Admitted::Full {
+            let full =
+                EngineError::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
+            let _ = reply.send(Err(full.retry_in(Duration::from_secs(1))));
+            return;
+        }
+        let (state, step) = create(id, plan.compiled.clone(), created, self.now());
+        let mut hot = Hot::new(state, tenant, shard);
+        hot.request_hash = request_hash;
+        hot.exclusive = exclusive;
+        hot.pending.events = step.events;
+        hot.waiters.extend(ended);
+        self.hot.insert(id, hot);
+        self.plans.insert(id, plan.clone());
+        self.mark(id);
+        let queue_position = match place {
+            Admitted::Now => {
+                self.admitted(id);
+                0
+            }
+            Admitted::Queued(position) => position,
+            Admitted::Full => 0,
+        };
+        self.arm(id);
+        let started = Started { id, workflow_id: plan.workflow_id, existing: false, queue_position };
+        if let Some(hot) = self.hot.get_mut(&id) {
+            hot.pending.started = Some((reply, started));
+        }
+    }
+
+    /// The same id again: the same request gets the same execution, another is refused.
+    fn repeated(
+        &mut self,
+        id: ExecutionId,
+        hash: Option<[u8; 32]>,
+        reply: Reply<Started>,
+        ended: Option<oneshot::Sender<std::sync::Arc<super::view::ExecutionView>>>,
+    ) {
+        let Some(hot) = self.hot.get_mut(&id) else { return };
+        if hot.request_hash != hash {
+            let _ = reply.send(Err(key_taken(id)));
+            return;
+        }
+        hot.waiters.extend(ended);
+        let workflow_id = hot.state.created().workflow_id;
+        let queue_position = self.shared.admission.position(id);
+        let started = Started { id, workflow_id, existing: true, queue_position };
+        hot.when_durable(Box::new(move || drop(reply.send(Ok(started)))));
+        self.mark(id);
+    }
+
+    /// The execution has a place.
+    pub(crate) fn admitted(&mut self, id: ExecutionId) {
+        if let Some(hot) = self.hot.get_mut(&id) {
+            hot.admitted = true;
+            self.feed_fact(id, &Input::Admit);
+        }
+    }
+}
+
+/// The answer to a key that was used for another request.
+pub(crate) fn key_taken(id: ExecutionId) -> EngineError {
+    let mut taken = EngineError::new(
+        ErrorCode::AlreadyExists,
+        "the key was used for another start: use a new key, or send the same request",
+    );
+    taken.related.push(id.to_string());
+    taken
+}

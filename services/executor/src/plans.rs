@@ -1,0 +1,168 @@
+//! Compiled plans of workflow versions, cached. Nothing is compiled on the hot path.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use base::{CallContext, ErrorCode, WorkflowId};
+use catalog::Need;
+use jsonschema::Validator;
+use serde_json::Value;
+use workflow::{
+    Compiled,
+    plan::{Plan, TaskPlan},
+};
+
+use crate::engine::{EngineError, NeedClass};
+
+/// A workflow version, ready to run.
+pub struct PlanEntry {
+    /// The workflow.
+    pub workflow_id: WorkflowId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The version.
+    pub version: Arc<str>,
+    /// The plan.
+    pub compiled: Arc<Compiled>,
+    /// What each task needs.
+    pub needs: Vec<Arc<NeedClass>>,
+    /// Estimate of the whole.
+    pub estimated: Duration,
+    input: Option<Validator>,
+    outputs: Vec<Option<Validator>>,
+    inputs: Vec<Option<Validator>>,
+}
+
+/// Where plans come from.
+#[async_trait]
+pub trait PlanSource: Send + Sync + 'static {
+    /// The plan of `workflow` (UUID, name or `name@version`), or of an inline definition (text and format), which is
+    /// stored first.
+    async fn plan(
+        &self,
+        context: &CallContext,
+        workflow: &str,
+        inline: Option<(&str, &str)>,
+    ) -> Result<FoundPlan, EngineError>;
+}
+
+/// A plan as the planner gives it.
+#[derive(Clone, Debug)]
+pub struct FoundPlan {
+    /// The workflow.
+    pub workflow_id: WorkflowId,
+    /// Its name.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// The plan as JSON.
+    pub plan_json: String,
+}
+
+impl PlanEntry {
+    /// Compiles what the planner gave.
+    pub fn new(found: FoundPlan) -> Result<Self, EngineError> {
+        let bad = |what: String| {
+            EngineError::new(
+                ErrorCode::Internal,
+                format!("the plan of {}@{} is unusable: {what}", found.name, found.version),
+            )
+        };
+        let plan: Plan = serde_json::from_str(&found.plan_json).map_err(|e| bad(e.to_string()))?;
+        let schema = |value: &Option<Value>| value.as_ref().map(validator).transpose().map_err(&bad);
+        let outputs = plan.tasks.iter().map(|t| schema(&t.output_schema)).collect::<Result<_, _>>()?;
+        let inputs = plan.tasks.iter().map(|t| schema(&t.input_schema)).collect::<Result<_, _>>()?;
+        let input = schema(&plan.input_schema)?;
+        let needs = plan.tasks.iter().map(|t| Arc::new(NeedClass::new(need_of(t)))).collect();
+        let estimated = estimate(&plan);
+        let compiled = Arc::new(Compiled::new(plan).map_err(|e| bad(e.to_string()))?);
+        Ok(Self {
+            workflow_id: found.workflow_id,
+            name: found.name.as_str().into(),
+            version: found.version.as_str().into(),
+            compiled,
+            needs,
+            estimated,
+            input,
+            outputs,
+            inputs,
+        })
+    }
+
+    /// Checks the execution's input; the error names the place in it.
+    pub fn check_input(&self, input: &base::Payload) -> Result<(), EngineError> {
+        let Some(validator) = &self.input else { return Ok(()) };
+        let bad = |what: String, place: String| {
+            Err(EngineError::new(ErrorCode::InvalidArgument, what).field(&format!("input{place}")))
+        };
+        let Some(value) = input.json() else { return bad("the input is not JSON".into(), String::new()) };
+        match validator.iter_errors(&value).next() {
+            Some(e) => {
+                bad(format!("the input breaks the workflow's schema: {e}"), e.instance_path().to_string())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what an agent answered for `task`.
+    pub fn check_output(&self, task: u32, output: &base::Payload) -> Result<(), String> {
+        check(self.outputs.get(task as usize).and_then(Option::as_ref), output, "output")
+    }
+
+    /// Checks what an agent is about to be given for `task`.
+    pub fn check_task_input(&self, task: u32, input: &base::Payload) -> Result<(), String> {
+        check(self.inputs.get(task as usize).and_then(Option::as_ref), input, "input")
+    }
+
+    /// Executions of the workflow at once, when it limits them above one (one is a unique row instead).
+    pub fn concurrency(&self) -> Option<u32> {
+        self.compiled.plan().limits.concurrency.filter(|n| *n > 1)
+    }
+
+    /// Whether only one execution may be active.
+    pub fn exclusive(&self) -> bool {
+        self.compiled.plan().limits.concurrency == Some(1)
+    }
+}
+
+pub(crate) fn check(
+    validator: Option<&Validator>,
+    payload: &base::Payload,
+    what: &str,
+) -> Result<(), String> {
+    let Some(validator) = validator else { return Ok(()) };
+    let value = payload.json().ok_or_else(|| format!("the {what} is not JSON, its schema asks for it"))?;
+    match validator.iter_errors(&value).next() {
+        Some(e) => Err(format!("the {what} breaks its schema at {:?}: {e}", e.instance_path().to_string())),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn validator(schema: &Value) -> Result<Validator, String> {
+    jsonschema::options().build(schema).map_err(|e| format!("a JSON Schema does not compile: {e}"))
+}
+
+fn need_of(task: &TaskPlan) -> Need {
+    let need = &task.need;
+    Need {
+        agent: need.agent.clone(),
+        agent_type: need.agent_type.clone(),
+        capabilities: need.capabilities.clone(),
+        capability: need.capability.clone(),
+        tags: need.tags.clone(),
+        requirements: need.requirements.clone(),
+        resources: task.resources,
+        region: None,
+    }
+}
+
+/// Length of the critical path by the tasks' expected durations.
+fn estimate(plan: &Plan) -> Duration {
+    let mut finish: Vec<Duration> = Vec::with_capacity(plan.tasks.len());
+    for task in &plan.tasks {
+        let start =
+            task.after.iter().filter_map(|&t| finish.get(t as usize)).max().copied().unwrap_or_default();
+        finish.push(start + task.expected.unwrap_or_default());
+    }
+    finish.into_iter().max().unwrap_or_default()
+}
