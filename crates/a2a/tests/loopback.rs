@@ -1,5 +1,5 @@
 //! Our client against our server, over every binding and version that both speak.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test says by failing what was not there")]
 
 mod common;
 

@@ -73,9 +73,9 @@ impl End {
 
 impl Outcome {
     /// The outcome of a task that is over or waits; `None` while it works.
-    pub(super) fn of_task(task: Task) -> Result<Self, Task> {
+    pub(super) fn of_task(task: Task) -> Result<Self, Box<Task>> {
         if !task.status.state.ends_call() {
-            return Err(task);
+            return Err(Box::new(task));
         }
         let said = task.status.message.as_ref();
         let message = said.map(said_text).unwrap_or_default();

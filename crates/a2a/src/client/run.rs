@@ -70,7 +70,7 @@ impl Tracker<'_> {
             Ok(outcome) => Some(outcome),
             Err(task) => {
                 self.progress(&task.status, task.metadata.as_ref());
-                self.task = Some(task);
+                self.task = Some(*task);
                 None
             }
         }
