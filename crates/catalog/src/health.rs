@@ -151,6 +151,8 @@ pub struct Facts {
     pub measured: Measured,
     /// What its owner promises.
     pub targets: Targets,
+    /// Failed probes in a row that make it unhealthy; 0 = [`FAILED_PROBES`].
+    pub unhealthy_after: u32,
 }
 
 /// Status, score and the reason.
@@ -180,8 +182,9 @@ pub fn assess(facts: &Facts) -> Assessment {
     let worst = parts.iter().max_by(|a, b| a.loss().total_cmp(&b.loss()));
     let mut reason: Cow<'static, str> = worst.map(|p| p.name.clone()).unwrap_or_default();
     let failed = facts.probes.failed_in_a_row();
+    let failed_max = if facts.unhealthy_after == 0 { FAILED_PROBES } else { facts.unhealthy_after };
     let expired = facts.beat.is_some_and(|b| b.age >= b.expires_in);
-    if failed >= FAILED_PROBES || expired {
+    if failed >= failed_max || expired {
         score = score.min(AWAY_SCORE_MAX);
         reason = if expired {
             "its heartbeat expired".into()
@@ -328,7 +331,8 @@ mod tests {
                 55..=60,
             ),
         ] {
-            let got = assess(&Facts { probes, beat, measured, targets: Targets::default() });
+            let got =
+                assess(&Facts { probes, beat, measured, targets: Targets::default(), unhealthy_after: 0 });
             assert_eq!(got.status, want, "{name}: {got:?}");
             assert!(score.contains(&got.score), "{name}: {got:?}");
             assert_eq!(got.reason.is_empty(), got.status == Healthy, "{name}: {got:?}");
@@ -343,8 +347,14 @@ mod tests {
             error_percent_max: None,
         };
         let score = |mean| {
-            assess(&Facts { probes: probes("+"), beat: None, measured: calls(20.0, 0.0, mean), targets })
-                .score
+            assess(&Facts {
+                probes: probes("+"),
+                beat: None,
+                measured: calls(20.0, 0.0, mean),
+                targets,
+                unhealthy_after: 3,
+            })
+            .score
         };
         assert_eq!(
             [score(50.0), score(100.0), score(200.0), score(300.0), score(9e9)],

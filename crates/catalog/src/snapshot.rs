@@ -58,6 +58,12 @@ pub struct InstanceHealth {
     pub assessment: Assessment,
     /// When it was last looked at.
     pub last_check: Option<Timestamp>,
+    /// All calls that executors reported.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+    /// Mean time of recent calls, ms.
+    pub mean_ms: Option<f64>,
 }
 
 impl HealthReport {
@@ -68,7 +74,7 @@ impl HealthReport {
         for instance in definition.instances() {
             let check = known.remove(&instance.id).unwrap_or_else(|| InstanceHealth {
                 assessment: crate::health::assess(&crate::health::Facts::default()),
-                last_check: None,
+                ..InstanceHealth::default()
             });
             parts.push((check.assessment.clone(), instance.capacity));
             checks.insert(instance.id, check);
@@ -78,7 +84,8 @@ impl HealthReport {
         Self { overall, last_check, checks }
     }
 
-    /// `{status, score, lastCheck, checks: [{instance, status, score, message, lastCheck}]}`
+    /// `{status, score, lastCheck, checks: [{instance, status, score, message, lastCheck, calls, failures,
+    /// responseTime}]}`
     pub fn to_value(&self) -> Value {
         let checks: Vec<Value> = self
             .checks
@@ -86,6 +93,13 @@ impl HealthReport {
             .map(|(id, c)| {
                 let mut value = assessment_value(&c.assessment, c.last_check);
                 value["instance"] = json!(id);
+                if c.calls > 0 {
+                    value["calls"] = json!(c.calls);
+                    value["failures"] = json!(c.failures);
+                }
+                if let Some(ms) = c.mean_ms {
+                    value["responseTime"] = crate::amount::number((ms * 100.0).round() / 100.0);
+                }
                 value
             })
             .collect();
@@ -94,11 +108,33 @@ impl HealthReport {
         value
     }
 
+    /// Whether a caller would act differently: another status or score, of the agent or of an instance.
+    pub fn differs(&self, other: &Self) -> bool {
+        let key = |a: &Assessment| (a.status, a.score);
+        let checks =
+            |r: &Self| r.checks.iter().map(|(id, c)| (id.clone(), key(&c.assessment))).collect::<Vec<_>>();
+        key(&self.overall) != key(&other.overall) || checks(self) != checks(other)
+    }
+
+    /// Whether the status differs, of the agent or of an instance.
+    pub fn status_differs(&self, other: &Self) -> bool {
+        let checks =
+            |r: &Self| r.checks.iter().map(|(id, c)| (id.clone(), c.assessment.status)).collect::<Vec<_>>();
+        self.overall.status != other.overall.status || checks(self) != checks(other)
+    }
+
     /// Reads what [`HealthReport::to_value`] writes; what is odd counts as unknown.
     pub fn from_value(value: &Value) -> Self {
         let checks = value["checks"].as_array().into_iter().flatten().filter_map(|check| {
             let (assessment, last_check) = assessment_from(check);
-            Some((check["instance"].as_str()?.to_owned(), InstanceHealth { assessment, last_check }))
+            let health = InstanceHealth {
+                assessment,
+                last_check,
+                calls: check["calls"].as_u64().unwrap_or(0),
+                failures: check["failures"].as_u64().unwrap_or(0),
+                mean_ms: check["responseTime"].as_f64(),
+            };
+            Some((check["instance"].as_str()?.to_owned(), health))
         });
         let (overall, last_check) = assessment_from(value);
         Self { overall, last_check, checks: checks.collect() }

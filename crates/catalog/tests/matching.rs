@@ -12,7 +12,16 @@ fn entry(value: Value, state: AgentState, health: &[(&str, Status, u8)]) -> Arc<
     let definition = AgentDefinition::from_value(&value).unwrap().definition;
     let checks = health.iter().map(|&(id, status, score)| {
         let assessment = Assessment { status, score, reason: "it is so".into() };
-        (id.to_owned(), InstanceHealth { assessment, last_check: None })
+        (
+            id.to_owned(),
+            InstanceHealth {
+                assessment,
+                calls: 3,
+                failures: 1,
+                mean_ms: Some(2.5),
+                ..InstanceHealth::default()
+            },
+        )
     });
     let report = HealthReport { checks: checks.collect(), ..HealthReport::default() };
     Arc::new(AgentEntry::new(definition, 1, state, report))
@@ -302,6 +311,14 @@ fn an_entry_survives_the_wire_and_passes_over_keys_of_the_future() {
         (67, Status::Degraded, 50, false)
     );
     assert_eq!(got.instances[0].status, Status::Degraded);
+    assert_eq!((got.health.checks["x"].calls, got.health.checks["x"].mean_ms), (3, Some(2.5)));
+    let mut worse = got.health.clone();
+    worse.checks.get_mut("y").unwrap().assessment.score = 40;
+    assert!(
+        worse.differs(&got.health) && !worse.status_differs(&got.health) && !got.health.differs(&got.health)
+    );
+    worse.overall.status = Status::Unhealthy;
+    assert!(worse.status_differs(&got.health));
     assert!(AgentEntry::from_json("{", 1, AgentState::Active).is_err());
     assert!(AgentEntry::from_json("{\"id\": \"a\"}", 1, AgentState::Active).is_err());
     assert_eq!(AgentState::parse("draining"), Some(AgentState::Draining));
