@@ -1,0 +1,231 @@
+//! The canonical form: what a definition says, in one spelling, as JSON with sorted keys. The canonical reader reads
+//! it back to the same plan.
+
+use std::time::Duration;
+
+use base::{
+    time::show_duration,
+    units::{Resources, show_cpu, show_memory},
+};
+use serde_json::{Map, Value, json};
+use workflow::plan::{Backoff, InputSpec, Limits, OutputSpec, RetryPolicy, Role, Spread, Timeouts};
+
+use crate::definition::{Definition, Shape, Task};
+
+/// The canonical text of `def`.
+pub(crate) fn text(def: &Definition) -> String {
+    let mut out = String::with_capacity(def.tasks.len() * 200 + 500);
+    write(&value(def), &mut out);
+    out
+}
+
+/// Writes JSON with sorted keys, whatever order the map type keeps.
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+            out.push('{');
+            for (n, (key, member)) in sorted.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write(member, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                write(item, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// An object under construction: what is empty is left out.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let empty = match &value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            Value::Bool(b) => !b,
+            Value::Number(_) => false,
+        };
+        if !empty {
+            self.0.insert(key.to_owned(), value);
+        }
+    }
+    /// Kept even when it is empty.
+    fn keep(&mut self, key: &str, value: Value) {
+        self.0.insert(key.to_owned(), value);
+    }
+    fn duration(&mut self, key: &str, duration: Option<Duration>) {
+        self.put(key, duration.map(show_duration));
+    }
+    fn done(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+fn value(def: &Definition) -> Value {
+    let mut out = Fields::default();
+    out.put("name", def.name.as_str());
+    out.put("version", def.version.clone());
+    if def.shape == Shape::Sequential {
+        out.put("type", def.shape.as_str());
+    }
+    out.put("orchestration_pattern", def.pattern.as_str());
+    let roles: Map<_, _> = def.roles.iter().map(|(name, r)| (name.clone(), role(r))).collect();
+    out.put("agents", roles);
+    out.put("tasks", def.tasks.iter().map(|t| task(def, t)).collect::<Vec<_>>());
+    out.put("limits", limits(&def.limits));
+    out.put("resources", resources(&def.resources));
+    out.put("input_schema", def.input_schema.clone());
+    match &def.output {
+        OutputSpec::Sinks => {}
+        OutputSpec::Tasks(names) => out.put("output_tasks", names.clone()),
+        OutputSpec::Template(template) => out.keep("output", template.clone()),
+    }
+    out.put("metadata", def.metadata.clone().into_iter().collect::<Map<_, _>>());
+    for (key, kept) in &def.later {
+        match key.as_str() {
+            // Its home in the canonical form is among the constraints.
+            "compliance_required" => out.put("constraints", json!({"compliance_required": kept})),
+            _ => out.keep(key, kept.clone()),
+        }
+    }
+    out.done()
+}
+
+fn role(role: &Role) -> Value {
+    let mut out = Fields::default();
+    out.put("type", role.agent_type.as_str());
+    out.put("capabilities", role.capabilities.clone());
+    out.put("count", role.count);
+    out.put("resources", resources(&role.resources));
+    out.done()
+}
+
+fn task(def: &Definition, task: &Task) -> Value {
+    let plan = &task.plan;
+    let need = &plan.need;
+    let mut out = Fields::default();
+    out.put("id", plan.id.as_str());
+    out.put("name", plan.name.as_str());
+    out.put("instructions", plan.instructions.as_str());
+    out.put("type", task.kind.clone());
+    out.put("role", need.role.clone());
+    out.put("agent_id", need.agent.as_ref().map(|agent| agent.as_str()));
+    out.put("capability", need.capability.clone());
+    out.put("requirements", need.requirements.clone());
+    out.put("tags", need.tags.clone());
+    depends_on(def, task, &mut out);
+    out.put("when", plan.when.clone());
+    match &plan.input {
+        // The default of chains and graphs is another; the canonical reader's is this.
+        InputSpec::Context => {}
+        InputSpec::Execution => out.put("input_from", "execution"),
+        InputSpec::Previous => out.put("input_from", "previous"),
+        InputSpec::Template(template) => out.keep("input", template.clone()),
+    }
+    match &plan.spread {
+        Spread::One => {}
+        Spread::ForEach { list, width } => {
+            out.put("for_each", list.as_str());
+            out.put("max_parallel", *width);
+        }
+        Spread::Parallel { count } => {
+            out.put("parallel", true);
+            out.put("count", *count);
+        }
+    }
+    out.put("retry", plan.retry.as_ref().map_or(Value::Null, retry));
+    out.put("timeouts", timeouts(&plan.timeouts));
+    out.put("effect", plan.effect.map(|effect| effect.as_str()));
+    if plan.priority != 0 {
+        out.put("priority", plan.priority);
+    }
+    out.put("input_schema", plan.input_schema.clone());
+    out.put("output_schema", plan.output_schema.clone());
+    out.duration("expected_duration", plan.expected);
+    out.put("resources", resources(&plan.resources));
+    out.put("optional", plan.optional);
+    out.done()
+}
+
+/// What the text says, edges written apart included. An empty list in a sequence means "waits for nothing".
+fn depends_on(def: &Definition, task: &Task, out: &mut Fields) {
+    let mut names = task.depends_on.clone().unwrap_or_default();
+    let apart = def.places.edges.iter().filter(|(_, target, _)| *target == task.plan.id);
+    names.extend(apart.map(|(source, _, _)| source.clone()));
+    if !names.is_empty() || (task.depends_on.is_some() && def.shape == Shape::Sequential) {
+        out.keep("depends_on", names.into());
+    }
+}
+
+fn limits(limits: &Limits) -> Value {
+    let mut out = Fields::default();
+    out.duration("timeout", limits.timeout);
+    out.put("max_retries", limits.max_retries);
+    if limits.allowed_failures > 0 {
+        out.put("allowed_failures", limits.allowed_failures);
+    }
+    out.put("max_calls", limits.max_calls);
+    out.put("queue_size", limits.queue_size);
+    out.put("concurrency", limits.concurrency);
+    out.put("resources", limits.resources.as_ref().map_or(Value::Null, resources));
+    out.done()
+}
+
+fn resources(amount: &Resources) -> Value {
+    let mut out = Fields::default();
+    if amount.cpu_millis > 0 {
+        out.put("cpu", show_cpu(amount.cpu_millis));
+    }
+    if amount.memory_bytes > 0 {
+        out.put("memory", show_memory(amount.memory_bytes));
+    }
+    if amount.network_mbps > 0 {
+        out.put("network", amount.network_mbps);
+    }
+    out.done()
+}
+
+fn retry(policy: &RetryPolicy) -> Value {
+    let mut out = Fields::default();
+    out.put("max_attempts", policy.max_attempts);
+    let backoff = match policy.backoff {
+        Backoff::Fixed => "fixed",
+        Backoff::Linear => "linear",
+        Backoff::Exponential => "exponential",
+    };
+    out.put("backoff", backoff);
+    out.duration("base_delay", Some(policy.base_delay));
+    out.duration("max_delay", Some(policy.max_delay));
+    out.put("retry_on", policy.on.iter().map(|class| class.as_str()).collect::<Vec<_>>());
+    out.put("retryable_errors", policy.patterns.clone());
+    out.done()
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    let mut out = Fields::default();
+    out.duration("queue", timeouts.queue);
+    out.duration("attempt", timeouts.attempt);
+    out.duration("heartbeat", timeouts.heartbeat);
+    out.duration("total", timeouts.total);
+    out.done()
+}

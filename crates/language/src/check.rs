@@ -1,0 +1,56 @@
+//! Checks that need the whole definition, and its plan when nothing is wrong.
+
+mod agents;
+pub(crate) use agents::show;
+pub(crate) mod graph;
+mod reads;
+pub(crate) mod schema;
+mod spread;
+
+use workflow::plan::{PLAN_SCHEMA, Plan, TaskPlan};
+
+use crate::{Limits, Offers, definition::Definition, report::Report};
+
+use graph::Graph;
+
+/// Checks `def`, fills in what follows from roles and defaults, and builds the plan.
+pub(crate) fn plan(
+    def: &mut Definition,
+    limits: &Limits,
+    offers: Option<&dyn Offers>,
+    report: &mut Report,
+) -> Option<Plan> {
+    agents::assign(def, report);
+    spread::assign(def, report);
+    let graph = graph::build(def, limits, report)?;
+    graph::check_points(def, &graph, report);
+    reads::check(def, &graph, report);
+    schema::check(def, &graph, report);
+    agents::check_resources(def, report);
+    if let Some(offers) = offers {
+        agents::check_offers(def, offers, report);
+    }
+    if report.has_errors() { None } else { Some(build(def, &graph)) }
+}
+
+fn build(def: &Definition, graph: &Graph) -> Plan {
+    let tasks = graph.order.iter().map(|&t| task(def, graph, t)).collect();
+    Plan {
+        schema: PLAN_SCHEMA,
+        name: def.name.clone(),
+        version: def.version.clone().unwrap_or_default(),
+        pattern: def.pattern.clone(),
+        tasks,
+        roles: def.roles.clone(),
+        limits: def.limits.clone(),
+        input_schema: def.input_schema.clone(),
+        output: def.output.clone(),
+        metadata: def.metadata.clone(),
+    }
+}
+
+fn task(def: &Definition, graph: &Graph, t: u32) -> TaskPlan {
+    let mut after: Vec<u32> = graph.before(t).iter().map(|&b| graph.place[b as usize]).collect();
+    after.sort_unstable();
+    TaskPlan { after, ..def.tasks[t as usize].plan.clone() }
+}

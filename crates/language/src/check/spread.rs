@@ -1,0 +1,28 @@
+//! One call or many: `for_each`, `parallel` and the role's count.
+
+use workflow::plan::Spread;
+
+use crate::{definition::Definition, report::Report};
+
+pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
+    for (n, task) in def.tasks.iter_mut().enumerate() {
+        let of_role =
+            task.plan.need.role.as_ref().and_then(|role| def.roles.get(role)).and_then(|role| role.count);
+        let count = task.count.or(of_role);
+        let path = || format!("{}[{n}]", def.places.tasks);
+        match &mut task.plan.spread {
+            Spread::ForEach { .. } if task.parallel => {
+                let message = "`for_each` and `parallel` both say what the task is spread over";
+                report.error("bad-value", task.places.spread, path(), message).remedy("keep one of them");
+            }
+            Spread::ForEach { width, .. } => *width = count,
+            Spread::One if task.parallel => task.plan.spread = Spread::Parallel { count },
+            Spread::One if task.count.is_some() => {
+                let message = "`count` says how wide a task is spread, and this one is not";
+                let remedy = "add `parallel: true` or `for_each`";
+                report.error("bad-value", task.places.spread, path(), message).remedy(remedy);
+            }
+            Spread::One | Spread::Parallel { .. } => {}
+        }
+    }
+}

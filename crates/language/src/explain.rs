@@ -1,0 +1,205 @@
+//! What a plan will do: levels, critical path, estimates, candidates. Linear in tasks and dependencies.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use base::units::Resources;
+use serde_json::{Value, json};
+use workflow::plan::{Plan, Spread, TaskPlan};
+
+use crate::offers::{Offer, Offers, Shortage};
+
+/// Numbers of a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Analysis {
+    /// Level of each task by index: 0 waits for nothing, the others stand one above the highest they wait for.
+    pub levels: Vec<u32>,
+    /// How many levels there are.
+    pub depth: u32,
+    /// Tasks at the same level, at most.
+    pub width: u32,
+    /// Indices along the longest way through the plan, first to last.
+    pub critical_path: Vec<u32>,
+    /// Time along the critical path.
+    pub duration: Duration,
+    /// Tasks whose time is not known; they count nothing in [`Analysis::duration`].
+    pub unknown_durations: u32,
+    /// The most that is taken at once, if every task of a level runs together.
+    pub resources: Resources,
+    /// Agents that are used: of each role its count, and each pinned agent or need without a role once.
+    pub agents: u32,
+}
+
+/// Analyses `plan`. `expected` says how long one call of a task takes; [`TaskPlan::expected`] wins over it.
+pub fn analyse(plan: &Plan, expected: impl Fn(&TaskPlan) -> Option<Duration>) -> Analysis {
+    let tasks = plan.tasks.len();
+    let mut out = Analysis { levels: vec![0; tasks], ..Analysis::default() };
+    // The longest way to the end of each task: time, then number of tasks, so that unknown times still give a path.
+    let mut longest: Vec<(Duration, u32)> = vec![(Duration::ZERO, 0); tasks];
+    let mut from: Vec<u32> = vec![u32::MAX; tasks];
+    let mut last = u32::MAX;
+    let mut per_level: Vec<(u32, Resources)> = Vec::new();
+    for (t, task) in plan.tasks.iter().enumerate() {
+        for &before in &task.after {
+            let b = before as usize;
+            out.levels[t] = out.levels[t].max(out.levels[b] + 1);
+            if from[t] == u32::MAX || longest[b] > longest[from[t] as usize] {
+                from[t] = before;
+            }
+        }
+        let time = task.expected.or_else(|| expected(task));
+        out.unknown_durations += u32::from(time.is_none());
+        let before = if from[t] == u32::MAX { (Duration::ZERO, 0) } else { longest[from[t] as usize] };
+        longest[t] = (before.0.saturating_add(time.unwrap_or_default()), before.1 + 1);
+        if last == u32::MAX || longest[t] > longest[last as usize] {
+            last = t as u32;
+        }
+        let level = out.levels[t] as usize;
+        if per_level.len() <= level {
+            per_level.resize(level + 1, Default::default());
+        }
+        per_level[level].0 += 1;
+        per_level[level].1 = per_level[level].1.plus(&task.resources.times(u64::from(calls(task))));
+    }
+    out.depth = per_level.len() as u32;
+    out.width = per_level.iter().map(|(n, _)| *n).max().unwrap_or(0);
+    out.resources = per_level.iter().fold(Resources::default(), |most, (_, sum)| most.max(sum));
+    out.agents = agents(plan);
+    if last != u32::MAX {
+        out.duration = longest[last as usize].0;
+        let mut at = last;
+        while at != u32::MAX {
+            out.critical_path.push(at);
+            at = from[at as usize];
+        }
+        out.critical_path.reverse();
+    }
+    out
+}
+
+/// Calls of a task at once, as far as the definition says.
+fn calls(task: &TaskPlan) -> u32 {
+    match &task.spread {
+        Spread::One => 1,
+        Spread::ForEach { width, .. } => width.unwrap_or(1),
+        Spread::Parallel { count } => count.unwrap_or(1),
+    }
+}
+
+fn agents(plan: &Plan) -> u32 {
+    let roles: BTreeSet<&str> = plan.tasks.iter().filter_map(|task| task.need.role.as_deref()).collect();
+    let of_roles: u32 =
+        roles.iter().map(|name| plan.roles.get(*name).and_then(|role| role.count).unwrap_or(1)).sum();
+    let others: BTreeSet<(Option<&str>, Option<&str>)> = plan
+        .tasks
+        .iter()
+        .filter(|task| task.need.role.is_none())
+        .map(|task| (task.need.agent.as_ref().map(|a| a.as_str()), task.need.capability.as_deref()))
+        .collect();
+    of_roles + others.len() as u32
+}
+
+/// Explains `plan` as JSON: `{workflow, levels, critical_path, estimated_duration_ms, unknown_durations,
+/// estimated_resources, tasks}`. With `offers`, each task names its candidates and why they are on the list.
+pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
+    let mut asked: HashMap<String, Offer> = HashMap::new();
+    let mut keys: Vec<String> = Vec::new();
+    if let Some(offers) = offers {
+        for task in &plan.tasks {
+            let key = format!("{:?} {:?}", task.need, task.resources);
+            asked.entry(key.clone()).or_insert_with(|| offers.offer(&task.need, &task.resources));
+            keys.push(key);
+        }
+    }
+    let key_of = |task: &TaskPlan| format!("{:?} {:?}", task.need, task.resources);
+    let analysis = analyse(plan, |task| {
+        if asked.is_empty() { None } else { asked.get(&key_of(task)).and_then(|offer| offer.expected) }
+    });
+    let id = |t: u32| plan.tasks[t as usize].id.as_str();
+    let mut levels: Vec<Vec<&str>> = vec![Vec::new(); analysis.depth as usize];
+    for (t, &level) in analysis.levels.iter().enumerate() {
+        levels[level as usize].push(id(t as u32));
+    }
+    let tasks: Vec<Value> = plan
+        .tasks
+        .iter()
+        .enumerate()
+        .map(|(t, task)| {
+            let offer = keys.get(t).and_then(|key| asked.get(key));
+            task_json(plan, task, analysis.levels[t], offer)
+        })
+        .collect();
+    json!({
+        "workflow": {"name": plan.name, "version": plan.version, "orchestration_pattern": plan.pattern},
+        "levels": levels,
+        "critical_path": analysis.critical_path.iter().map(|&t| id(t)).collect::<Vec<_>>(),
+        "estimated_duration_ms": millis(analysis.duration),
+        "unknown_durations": analysis.unknown_durations,
+        "estimated_resources": estimated_resources(&analysis),
+        "tasks": tasks,
+    })
+}
+
+/// `{cpu_millis, memory_bytes, network_mbps, agents, duration_ms}`.
+pub(crate) fn estimated_resources(analysis: &Analysis) -> Value {
+    json!({
+        "cpu_millis": analysis.resources.cpu_millis,
+        "memory_bytes": analysis.resources.memory_bytes,
+        "network_mbps": analysis.resources.network_mbps,
+        "agents": analysis.agents,
+        "duration_ms": millis(analysis.duration),
+    })
+}
+
+impl Analysis {
+    /// `{cpu_millis, memory_bytes, network_mbps, agents, duration_ms}`, as answers carry it.
+    pub fn resources_json(&self) -> Value {
+        estimated_resources(self)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn task_json(plan: &Plan, task: &TaskPlan, level: u32, offer: Option<&Offer>) -> Value {
+    let names: Vec<_> = task.after.iter().map(|&t| plan.tasks[t as usize].id.as_str()).collect();
+    let mut out = json!({
+        "id": task.id,
+        "level": level,
+        "depends_on": names,
+        "need": task.need,
+        "spread": task.spread,
+        "resources": task.resources,
+    });
+    let Some(fields) = out.as_object_mut() else { return out };
+    let mut put = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+    if !task.name.is_empty() {
+        put("name", task.name.as_str().into());
+    }
+    if let Some(when) = &task.when {
+        put("when", when.as_str().into());
+    }
+    if let Some(expected) = task.expected.or_else(|| offer.and_then(|offer| offer.expected)) {
+        put("expected_ms", millis(expected).into());
+    }
+    if let Some(offer) = offer {
+        put("candidates", json!(offer.candidates));
+        if let Some(shortage) = &offer.shortage {
+            put("shortage", shortage_text(shortage).into());
+        }
+    }
+    out
+}
+
+fn shortage_text(shortage: &Shortage) -> String {
+    match shortage {
+        Shortage::Capability { name, .. } => format!("no agent offers the capability `{name}`"),
+        Shortage::Agent { why } => why.clone(),
+        Shortage::TooSmall { largest } => {
+            format!("no instance is large enough; the largest has {}", crate::check::show(largest))
+        }
+    }
+}

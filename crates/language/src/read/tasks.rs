@@ -1,0 +1,327 @@
+//! One task, in the spelling of any dialect: stage, step, task and node are the same thing.
+
+use base::{AgentId, Effect};
+use workflow::plan::{InputSpec, Spread, TaskPlan};
+
+use crate::{
+    definition::{Dialect, Place, Task, TaskPlaces},
+    text::tree::{Data, Key, Node},
+};
+
+use super::{
+    Reading,
+    fields::{Path, Plain},
+};
+
+/// Keys of a task, for messages.
+const KEYS: &[&str] = &[
+    "id",
+    "name",
+    "description",
+    "instructions",
+    "type",
+    "agent",
+    "agent_id",
+    "role",
+    "capability",
+    "requirements",
+    "tags",
+    "depends_on",
+    "when",
+    "input",
+    "input_from",
+    "input_schema",
+    "output",
+    "output_schema",
+    "for_each",
+    "max_parallel",
+    "parallel",
+    "count",
+    "retry",
+    "retry_policy",
+    "retries",
+    "timeout",
+    "timeouts",
+    "effect",
+    "priority",
+    "expected_duration",
+    "resources",
+    "optional",
+    // Spellings of the dialects.
+    "agentId",
+    "capabilityId",
+    "dependencies",
+    "dependsOn",
+];
+
+impl Reading<'_> {
+    /// Reads a task. `named` is its id where that stands outside of it.
+    pub(crate) fn task(
+        &mut self,
+        node: &Node,
+        path: Path<'_>,
+        named: Option<&Key>,
+        dialect: Dialect,
+    ) -> Task {
+        let mut task = empty(node, dialect);
+        if let Some(key) = named {
+            task.plan.id = key.text.clone();
+            (task.places.id, task.places.at) = (key.at, key.at);
+            self.check_key("task id", &key.text, key.at, path);
+        }
+        if matches!(dialect, Dialect::Chain | Dialect::Graph) {
+            if let Data::Text(text, _) = &node.data {
+                task.plan.id.clone_from(text);
+                self.check_key("task id", text, node.at, path);
+                return task;
+            }
+            if named.is_some() && matches!(node.data, Data::Null) {
+                return task;
+            }
+        }
+        for (key, value) in self.entries(node, path) {
+            self.task_key(&mut task, key, value, path, dialect);
+        }
+        if task.plan.id.is_empty() {
+            // A step or node may be known by its name alone.
+            if matches!(dialect, Dialect::Chain | Dialect::Graph) && !task.plan.name.is_empty() {
+                task.plan.id = task.plan.name.clone();
+                let id = task.plan.id.clone();
+                self.check_key("task id", &id, task.places.id, path);
+            } else if matches!(node.data, Data::Map(_)) {
+                let message = format!("`{path}` has no `id`");
+                self.report.error("missing-key", node.at, path, message).remedy("add `id: …`");
+            }
+        }
+        task
+    }
+
+    fn task_key(&mut self, task: &mut Task, key: &Key, value: &Node, path: Path<'_>, dialect: Dialect) {
+        let here = Path::Key(&path, &key.text);
+        let plan = &mut task.plan;
+        let places = &mut task.places;
+        match Plain::of(&key.text).as_str() {
+            "id" => {
+                places.id = value.at;
+                plan.id = self.key("task id", value, here);
+            }
+            "name" => {
+                if places.id == places.at {
+                    places.id = value.at;
+                }
+                plan.name = self.text(value, here);
+            }
+            "instructions" => plan.instructions = self.text(value, here),
+            "description" if plan.instructions.is_empty() => plan.instructions = self.text(value, here),
+            "description" => {}
+            "type" => task.kind = Some(self.text(value, here)),
+            "agent" => {
+                places.agent = value.at;
+                task.agent = Some(self.word(value, here)).filter(|text| !text.is_empty());
+            }
+            "role" => {
+                places.agent = value.at;
+                plan.need.role = Some(self.key("role", value, here)).filter(|text| !text.is_empty());
+            }
+            "agentid" => {
+                places.agent = value.at;
+                let text = self.key("agent id", value, here);
+                plan.need.agent = AgentId::new(text).ok();
+            }
+            "capability" | "capabilityid" => {
+                plan.need.capability = Some(self.word(value, here)).filter(|text| !text.is_empty());
+            }
+            "requirements" => plan.need.requirements = self.texts(value, here),
+            "tags" => plan.need.tags = self.texts(value, here),
+            "dependson" | "dependencies" => {
+                let found = self.texts_at(value, here);
+                places.depends_on = found.iter().map(|(_, at)| *at).collect();
+                task.depends_on = Some(found.into_iter().map(|(text, _)| text).collect());
+            }
+            "when" => {
+                places.when = value.at;
+                plan.when = self.expression(value, here, Place::When, &mut places.reads);
+            }
+            "input" if dialect == Dialect::Stages => self.stage_input(task, value, here),
+            "input" => {
+                places.input = value.at;
+                plan.input = InputSpec::Template(self.template(value, here, Place::Input, &mut places.reads));
+            }
+            "inputfrom" => {
+                let known = [
+                    ("context", InputSource::Context),
+                    ("execution", InputSource::External),
+                    ("previous", InputSource::Previous),
+                ];
+                if let Some(source) = self.choice(value, here, &known) {
+                    plan.input = source.spec();
+                }
+            }
+            "inputschema" => {
+                places.input_schema = value.at;
+                plan.input_schema = self.schema(value, here);
+            }
+            "output" => self.task_output(task, value, here),
+            "outputschema" => {
+                places.output_schema = value.at;
+                plan.output_schema = self.schema(value, here);
+            }
+            "foreach" => self.for_each(task, value, here),
+            "maxparallel" => {
+                places.spread = key.at;
+                task.count = self.count(value, here, 1);
+            }
+            "parallel" => {
+                places.spread = key.at;
+                task.parallel = self.bool(value, here);
+            }
+            "count" => {
+                places.spread = key.at;
+                task.count = self.count(value, here, 1);
+            }
+            "retry" | "retrypolicy" => plan.retry = self.retry(value, here),
+            "retries" => plan.retry = self.retries(value, here),
+            "timeout" => plan.timeouts.attempt = self.duration(value, here),
+            "timeouts" => self.timeouts(value, here, &mut plan.timeouts),
+            "effect" => {
+                let known = [
+                    ("pure", Effect::Pure),
+                    ("idempotent", Effect::Idempotent),
+                    ("compensatable", Effect::Compensatable),
+                    ("irreversible", Effect::Irreversible),
+                ];
+                plan.effect = self.choice(value, here, &known);
+            }
+            "priority" => plan.priority = self.integer(value, here),
+            "expectedduration" => plan.expected = self.duration(value, here),
+            "resources" => {
+                places.resources = value.at;
+                plan.resources = self.resources(value, here);
+            }
+            "optional" => plan.optional = self.bool(value, here),
+            _ => self.unknown_key(key, path, KEYS),
+        }
+    }
+
+    /// `for_each: expression`, or a list as it is.
+    fn for_each(&mut self, task: &mut Task, value: &Node, path: Path<'_>) {
+        task.places.spread = value.at;
+        let list = match &value.data {
+            Data::List(_) => {
+                let text = value.value().to_string();
+                let literal = Node { at: value.at, data: Data::Text(text, None) };
+                self.expression(&literal, path, Place::ForEach, &mut task.places.reads)
+            }
+            _ => self.expression(value, path, Place::ForEach, &mut task.places.reads),
+        };
+        if let Some(list) = list {
+            task.plan.spread = Spread::ForEach { list, width: None };
+        }
+    }
+
+    /// `input: {type, schema, value}` of S0.
+    fn stage_input(&mut self, task: &mut Task, node: &Node, path: Path<'_>) {
+        task.places.input = node.at;
+        let mut source = None;
+        for (key, value) in self.entries(node, path) {
+            let here = Path::Key(&path, &key.text);
+            match Plain::of(&key.text).as_str() {
+                "type" => {
+                    let known = [
+                        ("from_external", InputSource::External),
+                        ("from_previous", InputSource::Previous),
+                        ("from_stage", InputSource::Previous),
+                        ("from_previous_stage", InputSource::Previous),
+                        ("constant", InputSource::Constant),
+                    ];
+                    source = self.choice(value, here, &known);
+                }
+                "schema" => {
+                    task.places.input_schema = value.at;
+                    task.plan.input_schema = self.schema(value, here);
+                }
+                "value" => {
+                    let value = self.template(value, here, Place::Input, &mut task.places.reads);
+                    task.plan.input = InputSpec::Template(value);
+                    source = source.or(Some(InputSource::Constant));
+                }
+                _ => self.unknown_key(key, path, &["type", "schema", "value"]),
+            }
+        }
+        match source {
+            Some(InputSource::Constant) if !matches!(task.plan.input, InputSpec::Template(_)) => {
+                let message = "an input of type `constant` has a `value`";
+                self.report.error("missing-key", node.at, path, message).remedy("add `value: …`");
+            }
+            Some(InputSource::Constant) | None => {}
+            Some(source) => task.plan.input = source.spec(),
+        }
+    }
+
+    /// `output: {type, schema}`.
+    fn task_output(&mut self, task: &mut Task, node: &Node, path: Path<'_>) {
+        for (key, value) in self.entries(node, path) {
+            let here = Path::Key(&path, &key.text);
+            match Plain::of(&key.text).as_str() {
+                "type" => {
+                    let text = self.text(value, here);
+                    if !matches!(text.as_str(), "data" | "") {
+                        self.no_effect(key, here, "every output is data");
+                    }
+                }
+                "schema" => {
+                    task.places.output_schema = value.at;
+                    task.plan.output_schema = self.schema(value, here);
+                }
+                _ => self.unknown_key(key, path, &["type", "schema"]),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum InputSource {
+    Context,
+    External,
+    Previous,
+    Constant,
+}
+
+impl InputSource {
+    /// A constant is set from its value.
+    fn spec(self) -> InputSpec {
+        match self {
+            Self::External => InputSpec::Execution,
+            Self::Previous => InputSpec::Previous,
+            Self::Context | Self::Constant => InputSpec::Context,
+        }
+    }
+}
+
+fn empty(node: &Node, dialect: Dialect) -> Task {
+    let input = match dialect {
+        Dialect::Chain | Dialect::Graph => InputSpec::Previous,
+        _ => InputSpec::Context,
+    };
+    let plan = TaskPlan {
+        id: String::new(),
+        name: String::new(),
+        instructions: String::new(),
+        after: Vec::new(),
+        need: Default::default(),
+        when: None,
+        input,
+        spread: Spread::One,
+        retry: None,
+        timeouts: Default::default(),
+        effect: None,
+        priority: 0,
+        output_schema: None,
+        input_schema: None,
+        expected: None,
+        resources: Default::default(),
+        optional: false,
+    };
+    let places = TaskPlaces { at: node.at, id: node.at, agent: node.at, ..TaskPlaces::default() };
+    Task { plan, depends_on: None, kind: None, agent: None, parallel: false, count: None, places }
+}

@@ -1,0 +1,95 @@
+//! Findings while they are collected: all of them, not the first.
+
+use base::{Finding, Severity};
+
+use crate::text::tree::Pos;
+
+/// Findings of one definition, in the order of the text once they are taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    findings: Vec<Finding>,
+    max: Option<usize>,
+    dropped: usize,
+    errors: usize,
+}
+
+/// Adds to the finding that was just reported.
+pub(crate) struct Reported<'a>(Option<&'a mut Finding>);
+
+impl Reported<'_> {
+    pub(crate) fn remedy(self, remedy: impl Into<String>) {
+        if let Some(finding) = self.0 {
+            finding.remedy = remedy.into();
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn with_max(max: usize) -> Self {
+        Self { max: Some(max), ..Self::default() }
+    }
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        at: Pos,
+        path: impl ToString,
+        message: impl Into<String>,
+    ) -> Reported<'_> {
+        self.errors += usize::from(severity == Severity::Error);
+        if self.max.is_some_and(|max| self.findings.len() >= max) {
+            self.dropped += 1;
+            return Reported(None);
+        }
+        self.findings.push(Finding::new(severity, code, path.to_string(), message).at(at.line, at.column));
+        Reported(self.findings.last_mut())
+    }
+    pub(crate) fn error(
+        &mut self,
+        code: &'static str,
+        at: Pos,
+        path: impl ToString,
+        message: impl Into<String>,
+    ) -> Reported<'_> {
+        self.add(Severity::Error, code, at, path, message)
+    }
+    pub(crate) fn warning(
+        &mut self,
+        code: &'static str,
+        at: Pos,
+        path: impl ToString,
+        message: impl Into<String>,
+    ) -> Reported<'_> {
+        self.add(Severity::Warning, code, at, path, message)
+    }
+    pub(crate) fn note(
+        &mut self,
+        code: &'static str,
+        at: Pos,
+        path: impl ToString,
+        message: impl Into<String>,
+    ) -> Reported<'_> {
+        self.add(Severity::Note, code, at, path, message)
+    }
+    pub(crate) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+    pub(crate) fn has(&self, code: &str) -> bool {
+        self.findings.iter().any(|finding| finding.code == code)
+    }
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.errors += other.errors;
+        self.dropped += other.dropped;
+        self.findings.extend(other.findings);
+    }
+    /// The findings by line and column.
+    pub(crate) fn finish(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|finding| (finding.line, finding.column));
+        if self.dropped > 0 {
+            let message = format!("{} further findings are not shown", self.dropped);
+            let severity = if self.has_errors() { Severity::Error } else { Severity::Warning };
+            self.findings.push(Finding::new(severity, "limit-findings", "", message));
+        }
+        self.findings
+    }
+}
