@@ -2,16 +2,23 @@
 //!
 //! [`journal`] is the executor's store: event log, execution rows, members and shards, written in groups by fenced
 //! owners. [`SqliteJournal`] and [`PostgresJournal`] keep its promises; one suite in `tests/` holds both to them.
+//! [`registry`] and [`planner`] are the repositories of those services, written once over [`Db`].
 //! [`migrate`] brings a schema up to date; every service has its own and shares no history with another.
 //!
 //! This crate sees bytes and header columns, never domain types, except ids and times of `base`.
 
+mod database;
+pub mod db;
 mod error;
 pub mod journal;
 pub mod migrate;
+pub mod planner;
 mod postgres;
+pub mod registry;
 mod sqlite;
 
+pub use database::Database;
+pub use db::Db;
 pub use error::{OpenError, StoreError};
 pub use journal::Journal;
 pub use postgres::{PostgresJournal, PostgresOptions};

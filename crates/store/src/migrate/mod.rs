@@ -45,6 +45,14 @@ macro_rules! migration {
 pub const EXECUTOR: Schema =
     Schema { name: "executor", migrations: &[migration!("executor", 1, "0001_journal")] };
 
+/// The registry's schema.
+pub const REGISTRY: Schema =
+    Schema { name: "registry", migrations: &[migration!("registry", 1, "0001_agents")] };
+
+/// The planner's schema.
+pub const PLANNER: Schema =
+    Schema { name: "planner", migrations: &[migration!("planner", 1, "0001_workflows")] };
+
 /// A row of the table of applied migrations.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
