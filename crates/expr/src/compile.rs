@@ -191,13 +191,31 @@ fn parse(source: &str, limits: &Limits) -> Result<IdedExpr, ExprError> {
         let offset = byte_offset(source, line, column);
         let message = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
         let kind = if message.contains("recursion") { ExprErrorKind::Limit } else { ExprErrorKind::Syntax };
-        ExprError::new(kind, message).at(offset)
+        ExprError::new(kind, for_people(message)).at(offset)
     })?;
     if paths::depth(&ast) > limits.depth_max {
         let text = format!("the expression is deeper than {} levels", limits.depth_max);
         return Err(ExprError::new(ExprErrorKind::Limit, text));
     }
     Ok(ast)
+}
+
+/// The generated parser speaks of its tokens; people look for what is wrong.
+fn for_people(message: &str) -> String {
+    let quoted = |text: &str| {
+        text.split_once('\'').and_then(|(_, rest)| rest.rsplit_once('\'')).map(|(word, _)| word.to_owned())
+    };
+    let (said, _) = message.split_once(" expecting").unwrap_or((message, ""));
+    match quoted(said).as_deref() {
+        Some("<EOF>") => "the expression ends too early".into(),
+        Some(word) if message.starts_with("token recognition") && word.starts_with(['"', '\'']) => {
+            "the text in quotes has no end".into()
+        }
+        Some(word) if message.contains("input") || message.starts_with("token recognition") => {
+            format!("`{}` is not expected here", word.trim_end_matches("<EOF>"))
+        }
+        _ => message.to_owned(),
+    }
 }
 
 /// The tree of `a.b.c`.

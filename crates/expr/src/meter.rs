@@ -10,8 +10,8 @@ use cel::{
     Env, ExecutionError,
     common::{
         ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators},
-        types::{CelBytes, CelInt, CelList, CelMap, CelOptional, CelString, DYN_TYPE, INT_TYPE},
-        value::Val,
+        types::{CelBytes, CelInt, CelList, CelMap, CelMapKey, CelOptional, CelString, DYN_TYPE, INT_TYPE},
+        value::{CowVal, Val},
     },
 };
 
@@ -50,13 +50,33 @@ pub(crate) fn declare(env: &mut Env) -> Result<(), cel::DeclarationError> {
         let rounds = range.as_sizer().map_or(1, |s| *s.size().inner()).max(1);
         spend(rounds.unsigned_abs().saturating_mul(body.unsigned_abs()))?;
         charge(range.as_ref())?;
-        Ok(range)
+        match range.downcast_ref::<CelMap>().map(ordered_keys) {
+            Some(keys) => Ok(CowVal::Owned(keys)),
+            None => Ok(range),
+        }
     })?;
     env.add_overload(COPY, "copy_dyn", vec![DYN_TYPE], |mut args| {
         let Some(value) = args.pop() else { return Err(ExecutionError::missing_argument_or_target()) };
         charge(value.as_ref())?;
         Ok(value)
     })
+}
+
+/// What a loop over a map runs over: its keys, in their order. The interpreter's own order is random, and whoever
+/// evaluates the same expression over the same data again (after a crash, on another replica) must get the same.
+fn ordered_keys<'v>(map: &CelMap<'v>) -> Box<dyn Val + 'v> {
+    let mut keys: Vec<&CelMapKey<'v>> = map.inner().keys().collect();
+    keys.sort_by(|a, b| order(a).cmp(&order(b)));
+    Box::new(CelList::from(keys.into_iter().map(|key| key.inner().clone_as_boxed()).collect::<Vec<_>>()))
+}
+
+fn order<'a>(key: &'a CelMapKey<'_>) -> (u8, i128, &'a str) {
+    match key {
+        CelMapKey::Bool(b) => (0, i128::from(*b.inner()), ""),
+        CelMapKey::Int(i) => (1, i128::from(*i.inner()), ""),
+        CelMapKey::UInt(u) => (1, i128::from(*u.inner()), ""),
+        CelMapKey::String(s) => (2, 0, s.inner()),
+    }
 }
 
 /// Spends one step per element and per 16 bytes of text.

@@ -62,6 +62,21 @@ fn expressions_give_json_values() {
 }
 
 #[test]
+fn a_loop_over_a_map_goes_by_its_keys_in_order() {
+    let keys: Vec<String> = (0..40).map(|n| format!("k{n:02}")).collect();
+    let map: Value = keys.iter().rev().map(|k| (k.clone(), json!(1))).collect();
+    let scope = Scope::new().with("m", map);
+    for source in ["m.map(k, k)", "m.filter(k, m[k] == 1)"] {
+        assert_eq!(Expr::compile(source).unwrap().eval(&scope).unwrap(), json!(keys), "{source}");
+    }
+    assert_eq!(
+        eval("{10: 'c', 'x': 'e', 2u: 'b', true: 'a', 'y': 'f'}.map(k, k)"),
+        Ok(json!([true, 2, 10, "x", "y"]))
+    );
+    assert_eq!(eval("{'a': 1, 'b': 2}.all(k, k < 'c') && {'a': 1}.exists(k, k == 'a')"), Ok(json!(true)));
+}
+
+#[test]
 fn mistakes_are_told_apart() {
     for (source, want) in [
         ("", Kind::Syntax),
@@ -84,6 +99,17 @@ fn mistakes_are_told_apart() {
         ("9223372036854775807 + 1", Kind::Evaluation),
     ] {
         assert_eq!(eval(source), Err(want), "{source:?}");
+    }
+    for (source, want) in [
+        ("1 +", "the expression ends too early"),
+        ("1 + )", "`)` is not expected here"),
+        ("a b", "`b` is not expected here"),
+        ("a == 'open", "the text in quotes has no end"),
+        ("a # b", "`#` is not expected here"),
+        ("now()", "there is no function \"now\""),
+    ] {
+        let error = Expr::compile(source).unwrap_err().message;
+        assert!(error.starts_with(want), "{source}: {error}");
     }
     let error = Expr::compile("input.n ==\n  * 2").unwrap_err();
     assert_eq!(error.line_column("input.n ==\n  * 2"), (2, 3), "{error}");
