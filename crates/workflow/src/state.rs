@@ -396,6 +396,10 @@ impl State {
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
+    /// Calls that are ready (or will be, at the time of their retry) and have not left.
+    pub fn waiting_calls(&self) -> u32 {
+        self.waiting_calls
+    }
     /// Retries so far, over all tasks.
     pub fn retries(&self) -> u32 {
         self.retries

@@ -1,0 +1,31 @@
+//! SplitMix64: small, seeded, the same everywhere.
+
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// A number below `n`, which is not 0.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    pub(crate) fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
+        let mut from = from;
+        let len = from.len() as u64;
+        if len == 0 { None } else { from.nth(self.below(len) as usize) }
+    }
+    /// `Some` of what `make` gives, one time in `n`.
+    pub(crate) fn sometimes<T>(&mut self, n: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.one_in(n).then(|| make(self))
+    }
+}
