@@ -77,6 +77,8 @@ struct Pending {
     output_keys: Option<(Vec<String>, Pos)>,
     finish: Option<Vec<(String, Pos)>>,
     has_tasks: bool,
+    /// The list of tasks is there and empty.
+    no_tasks: bool,
 }
 
 /// Reads a definition.
@@ -136,6 +138,11 @@ impl Reading<'_> {
             "agents" | "roles" => self.roles(def, value, here),
             name if name == list_key(def.dialect) => {
                 pending.has_tasks = true;
+                pending.no_tasks = match &value.data {
+                    Data::List(items) => items.is_empty(),
+                    Data::Map(entries) => entries.is_empty(),
+                    _ => matches!(value.data, Data::Null),
+                };
                 self.tasks(def, value, here);
             }
             "edges" if graph => self.edges(def, value, here),
@@ -408,7 +415,7 @@ impl Reading<'_> {
             let list = list_key(def.dialect);
             let message = format!("the definition has no `{list}`");
             self.report.error("missing-key", node.at, list, message).remedy(format!("add `{list}:`"));
-        } else if def.tasks.is_empty() {
+        } else if pending.no_tasks {
             let message = format!("`{}` is empty", list_key(def.dialect));
             self.report.error("bad-value", node.at, list_key(def.dialect), message).remedy("add a task");
         }
