@@ -3,7 +3,9 @@
 //! - [`status`]: the one mapping between [`Fault`] (code, message, findings) and gRPC statuses.
 //! - [`log`]: events of executions as bytes of the log.
 //! - [`payload`][]: payloads.
+//! - [`client`][]: the typed client of the public door.
 
+pub mod client;
 pub mod log;
 pub mod payload;
 pub mod status;
