@@ -283,6 +283,14 @@ impl AgentDefinition {
         crate::read::from_value(value)
     }
 
+    /// Reads what a registry, perhaps of another release, wrote: keys that this build does not know are passed over.
+    ///
+    /// # Errors
+    /// As [`AgentDefinition::parse`].
+    pub fn from_stored(value: &Value) -> Result<Self, Rejected> {
+        crate::read::from_stored(value)
+    }
+
     /// The JSON form of S0, without what is measured. [`AgentDefinition::from_value`] reads the same definition back.
     pub fn to_value(&self) -> Value {
         crate::write::definition(self)

@@ -1,0 +1,5 @@
+//! Registry service. The library says what it owns and what it refuses.
+
+fn main() -> std::process::ExitCode {
+    runtime::run(&[registry::role()])
+}
