@@ -1,15 +1,18 @@
 //! Checks that need the whole definition, and its plan when nothing is wrong.
 
 mod agents;
-pub(crate) use agents::show;
 pub(crate) mod graph;
 mod reads;
 pub(crate) mod schema;
 mod spread;
 
-use workflow::plan::{PLAN_SCHEMA, Plan, TaskPlan};
+use workflow::plan::{PLAN_SCHEMA, Plan, RetryPolicy, TaskPlan};
 
-use crate::{Limits, Offers, definition::Definition, report::Report};
+use crate::{
+    Defaults, Limits, Offers,
+    definition::{Definition, Dialect},
+    report::Report,
+};
 
 use graph::Graph;
 
@@ -31,6 +34,28 @@ pub(crate) fn plan(
         agents::check_offers(def, offers, report);
     }
     if report.has_errors() { None } else { Some(build(def, &graph)) }
+}
+
+/// Puts the installation's defaults into a plan. They are no part of the definition: its hash does not know them.
+pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
+    if let (Dialect::Chain, Some(timeout)) = (dialect, defaults.chain_timeout) {
+        plan.limits.timeout.get_or_insert(timeout);
+    }
+    if let (Dialect::Chain, Some(retries)) = (dialect, defaults.chain_retries) {
+        let policy = RetryPolicy { max_attempts: retries.saturating_add(1), ..RetryPolicy::default() };
+        for task in plan.tasks.iter_mut() {
+            task.retry.get_or_insert_with(|| policy.clone());
+        }
+    }
+    if dialect == Dialect::Graph {
+        let workers = if defaults.graph_parallel { defaults.graph_max_workers } else { Some(1) };
+        if let Some(workers) = workers {
+            plan.limits.max_calls.get_or_insert(workers);
+        }
+    }
+    if let Some(queue) = &defaults.task_queue {
+        plan.metadata.entry("task_queue".into()).or_insert_with(|| queue.as_str().into());
+    }
 }
 
 fn build(def: &Definition, graph: &Graph) -> Plan {

@@ -9,7 +9,7 @@ use base::units::Resources;
 use serde_json::{Value, json};
 use workflow::plan::{Plan, Spread, TaskPlan};
 
-use crate::offers::{Offer, Offers, Shortage};
+use crate::offers::{Offer, Offers};
 
 /// Numbers of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -188,18 +188,8 @@ fn task_json(plan: &Plan, task: &TaskPlan, level: u32, offer: Option<&Offer>) ->
     if let Some(offer) = offer {
         put("candidates", json!(offer.candidates));
         if let Some(shortage) = &offer.shortage {
-            put("shortage", shortage_text(shortage).into());
+            put("shortage", shortage.text().into());
         }
     }
     out
-}
-
-fn shortage_text(shortage: &Shortage) -> String {
-    match shortage {
-        Shortage::Capability { name, .. } => format!("no agent offers the capability `{name}`"),
-        Shortage::Agent { why } => why.clone(),
-        Shortage::TooSmall { largest } => {
-            format!("no instance is large enough; the largest has {}", crate::check::show(largest))
-        }
-    }
 }

@@ -19,6 +19,8 @@ mod render;
 mod report;
 mod text;
 
+use std::time::Duration;
+
 use base::{ErrorCode, Finding};
 use workflow::plan::Plan;
 
@@ -32,13 +34,42 @@ pub use offers::{Candidate, Offer, Offers, Shortage};
 pub use render::render;
 pub use text::Format;
 
+/// What the installation sets for definitions that do not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// Time limit of an execution of a chain.
+    pub chain_timeout: Option<Duration>,
+    /// Retries of the steps of a chain.
+    pub chain_retries: Option<u32>,
+    /// Nodes of a graph that run at once.
+    pub graph_max_workers: Option<u32>,
+    /// Whether nodes of a graph run at once at all.
+    pub graph_parallel: bool,
+    /// Shown as the task queue.
+    pub task_queue: Option<String>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            chain_timeout: None,
+            chain_retries: None,
+            graph_max_workers: None,
+            graph_parallel: true,
+            task_queue: None,
+        }
+    }
+}
+
 /// How a definition is to be read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options<'a> {
     /// YAML or JSON; `None` = found out.
     pub format: Option<Format>,
     /// How large it may be.
     pub limits: Limits,
+    /// For what the definition does not say.
+    pub defaults: Defaults,
     /// The fleet; `None` = there is none to ask, nothing is said about agents.
     pub offers: Option<&'a dyn Offers>,
 }
@@ -93,7 +124,10 @@ pub fn compile(source: &str, options: &Options<'_>) -> Outcome {
     };
     drop(root);
     let plan = check::plan(&mut definition, &options.limits, options.offers, &mut report);
-    let compiled = plan.map(|plan| finish(definition.clone(), plan));
+    let compiled = plan.map(|mut plan| {
+        check::apply(&options.defaults, definition.dialect, &mut plan);
+        finish(definition.clone(), plan)
+    });
     Outcome { findings: report.finish(), compiled, definition: Some(definition) }
 }
 

@@ -7,6 +7,8 @@ pub struct Limits {
     pub source_bytes_max: usize,
     /// Most values in the text, values that aliases stand for included.
     pub nodes_max: usize,
+    /// Most aliases.
+    pub aliases_max: usize,
     /// Most values that aliases may stand for.
     pub alias_nodes_max: usize,
     /// Deepest nesting of lists and mappings.
@@ -27,6 +29,7 @@ impl Limits {
         Self {
             source_bytes_max: tasks.saturating_mul(512).saturating_add(1 << 20),
             nodes_max: tasks.saturating_mul(48).saturating_add(50_000),
+            aliases_max: 1_000,
             alias_nodes_max: 50_000,
             depth_max: 64,
             tasks_max: tasks,

@@ -10,6 +10,10 @@ use workflow::plan::Need;
 pub trait Offers {
     /// Who could do a task with this need, a call of which takes `resources`.
     fn offer(&self, need: &Need, resources: &Resources) -> Offer;
+    /// What all instances have together; `None` = not known, or no agent is registered.
+    fn total(&self) -> Option<Resources> {
+        None
+    }
 }
 
 /// The fleet's answer to a need.
@@ -47,9 +51,25 @@ pub enum Shortage {
         /// For people.
         why: String,
     },
-    /// There are agents, and no instance is large enough.
-    TooSmall {
-        /// What the largest of them has.
-        largest: Resources,
+    /// There are agents that can, and none takes calls now.
+    Away {
+        /// For people.
+        why: String,
     },
+    /// There are agents that could, and no instance is large enough.
+    TooSmall {
+        /// For people.
+        why: String,
+    },
+}
+
+impl Shortage {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Capability { name, .. } => format!("no agent offers the capability `{name}`"),
+            Self::Agent { why } | Self::Away { why } => why.clone(),
+            Self::TooSmall { why } => format!("it can never fit: {why}"),
+        }
+    }
 }

@@ -323,12 +323,15 @@ fn limits_trip_early() {
 
 struct Fleet;
 impl Offers for Fleet {
+    fn total(&self) -> Option<Resources> {
+        Some(Resources { cpu_millis: 8000, memory_bytes: u64::MAX, network_mbps: u64::MAX })
+    }
     fn offer(&self, need: &Need, resources: &Resources) -> Offer {
         let shortage = match need.capability.as_deref() {
             Some("fly") => Some(Shortage::Capability { name: "fly".into(), nearest: Some("fry".into()) }),
             Some("rest") => Some(Shortage::Agent { why: "the pinned agent is gone".into() }),
             _ if resources.cpu_millis > 1000 => {
-                Some(Shortage::TooSmall { largest: Resources { cpu_millis: 1000, ..Resources::default() } })
+                Some(Shortage::TooSmall { why: "it needs 4 cores, the largest has 1 core".into() })
             }
             _ => None,
         };
@@ -355,10 +358,17 @@ fn the_fleet_is_asked_for_every_need() {
     assert_eq!(explained["tasks"][2]["candidates"][0]["agent_id"], "pan");
     assert_eq!(explained["tasks"][0]["shortage"], "no agent offers the capability `fly`");
     assert_eq!(explained["estimated_duration_ms"], 2000);
+    let huge = "name: w\nresources: {cpu: 9}\ntasks: [{id: cook}]";
+    let outcome = compile(huge, &Options { offers: Some(&Fleet), ..Options::default() });
+    assert_eq!(outcome.error_code(), Some(ErrorCode::InsufficientResources), "{:?}", outcome.findings);
     let large = with_tasks("  - id: cook\n    resources: {cpu: 4}\n");
     let outcome = compile(&large, &Options { offers: Some(&Fleet), ..Options::default() });
     assert_eq!(outcome.error_code(), Some(ErrorCode::InsufficientResources));
-    assert!(outcome.findings[0].message.contains("takes 4 cores"), "{}", outcome.findings[0].message);
+    assert!(
+        outcome.findings[0].message.contains("can never fit: it needs 4 cores"),
+        "{}",
+        outcome.findings[0].message
+    );
 }
 
 #[test]

@@ -180,3 +180,28 @@ fn the_canonical_form_of_every_example_reads_back_to_the_same_plan() {
         }
     }
 }
+
+#[test]
+fn defaults_of_the_installation_fill_in_what_is_not_said() {
+    let defaults = language::Defaults {
+        chain_timeout: Some(7 * SECOND),
+        chain_retries: Some(2),
+        graph_max_workers: Some(4),
+        graph_parallel: true,
+        task_queue: Some("default".into()),
+    };
+    let run = |source: &str, defaults: &language::Defaults| {
+        compile(source, &Options { defaults: defaults.clone(), ..Options::default() }).compiled.unwrap()
+    };
+    let chain = run("chain: {steps: [a, {id: b, retries: 0}]}", &defaults);
+    assert_eq!(chain.plan.limits.timeout, Some(7 * SECOND));
+    let attempts: Vec<_> = chain.plan.tasks.iter().map(|t| t.retry.as_ref().unwrap().max_attempts).collect();
+    assert_eq!(attempts, [3, 1]);
+    assert_eq!(chain.plan.metadata["task_queue"], "default");
+    let graph = run("graph: {nodes: [a]}", &defaults);
+    assert_eq!((graph.plan.limits.max_calls, graph.plan.limits.timeout), (Some(4), None));
+    let alone = run("graph: {nodes: [a]}", &language::Defaults { graph_parallel: false, ..defaults.clone() });
+    assert_eq!(alone.plan.limits.max_calls, Some(1));
+    let plain = compile("graph: {nodes: [a]}", &Options::default()).compiled.unwrap();
+    assert_eq!(plain.content_hash, graph.content_hash, "the content is the same whoever runs it");
+}

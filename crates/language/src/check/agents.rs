@@ -112,7 +112,7 @@ fn at_resources(task: &Task) -> crate::text::tree::Pos {
 }
 
 /// Amounts for people; nothing stands for no limit.
-pub(crate) fn show(amount: &Resources) -> String {
+fn show(amount: &Resources) -> String {
     let mut parts = Vec::new();
     if amount.cpu_millis != u64::MAX && amount.cpu_millis > 0 {
         parts.push(show_cpu(amount.cpu_millis));
@@ -128,6 +128,16 @@ pub(crate) fn show(amount: &Resources) -> String {
 
 /// Asks the fleet who could do each task. Missing agents are warnings: they may come later.
 pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut Report) {
+    if let Some(total) = offers.total().filter(|total| !def.resources.fits(total)) {
+        let message = format!(
+            "the workflow asks for {} and all instances together have {}",
+            show(&def.resources),
+            show(&total)
+        );
+        report
+            .error("insufficient-resources", def.places.limits, "resources", message)
+            .remedy("ask for less or register more instances");
+    }
     let mut asked: HashMap<String, Offer> = HashMap::new();
     for (n, task) in def.tasks.iter().enumerate() {
         let need = &task.plan.need;
@@ -151,12 +161,14 @@ pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut R
                     .warning("missing-agent", at, path, message)
                     .remedy("register one before it is started");
             }
-            Shortage::TooSmall { largest } => {
-                let message = format!(
-                    "`{id}` takes {} and the largest instance that could do it has {}",
-                    show(&task.plan.resources),
-                    show(largest)
-                );
+            Shortage::Away { why } => {
+                let message = format!("no agent can do `{id}` now: {why}");
+                report
+                    .warning("missing-agent", at, path, message)
+                    .remedy("look after it before it is started");
+            }
+            Shortage::TooSmall { why } => {
+                let message = format!("`{id}` can never fit: {why}");
                 report
                     .error("insufficient-resources", at_resources(task), path, message)
                     .remedy("lower the task's resources or register a larger instance");

@@ -24,6 +24,7 @@ pub(crate) fn parse(text: &str, limits: &Limits, report: &mut Report) -> Option<
         report,
         nodes: 0,
         aliases: 0,
+        alias_nodes: 0,
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
@@ -89,6 +90,7 @@ struct Builder<'a> {
     report: &'a mut Report,
     nodes: usize,
     aliases: usize,
+    alias_nodes: usize,
     open: Vec<Open>,
     /// Anchored nodes with their weight.
     anchors: HashMap<usize, (Node, usize)>,
@@ -173,8 +175,13 @@ impl Builder<'_> {
             return Err(Stop { code: "syntax", at, message, remedy: "" });
         };
         let weight = *weight;
-        self.aliases = self.aliases.saturating_add(weight);
-        if self.aliases > self.limits.alias_nodes_max {
+        self.aliases += 1;
+        if self.aliases > self.limits.aliases_max {
+            let message = format!("the text has more than {} aliases", self.limits.aliases_max);
+            return Err(Stop { code: "limit-aliases", at, message, remedy: "write the values out" });
+        }
+        self.alias_nodes = self.alias_nodes.saturating_add(weight);
+        if self.alias_nodes > self.limits.alias_nodes_max {
             let message = format!("aliases stand for more than {} values", self.limits.alias_nodes_max);
             return Err(Stop { code: "limit-aliases", at, message, remedy: "write the values out" });
         }
