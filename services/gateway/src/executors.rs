@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use base::{CallContext, ErrorCode, ExecutionId};
 use proto::executor::{
     internal::v1::{
-        ListShardsRequest, ListShardsResponse, executor_internal_service_client::ExecutorInternalServiceClient,
+        ListShardsRequest, ListShardsResponse,
+        executor_internal_service_client::ExecutorInternalServiceClient,
     },
     v1::executor_service_client::ExecutorServiceClient,
 };
@@ -45,7 +46,8 @@ struct ShardMap {
 
 impl ShardMap {
     fn new(answer: ListShardsResponse) -> Self {
-        let mut map = Self { shard_count: answer.shard_count, read_at: Some(Instant::now()), ..Self::default() };
+        let mut map =
+            Self { shard_count: answer.shard_count, read_at: Some(Instant::now()), ..Self::default() };
         for member in answer.members {
             if member.address.is_empty() {
                 continue;

@@ -130,13 +130,18 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     // Compared first: the usual case costs no allocation.
     let usual = headers.get(header::CONTENT_TYPE).is_none_or(|value| value == "application/json");
-    if usual || is_json(&media_type(headers)) { Ok(()) } else { Err(unsupported(headers, "application/json")) }
+    if usual || is_json(&media_type(headers)) {
+        Ok(())
+    } else {
+        Err(unsupported(headers, "application/json"))
+    }
 }
 
 fn document_format(headers: &HeaderMap) -> Result<&'static str, Problem> {
@@ -179,7 +184,11 @@ async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes, Probl
 }
 
 /// The text of a header that callers choose, checked.
-pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str, max: usize) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+    max: usize,
+) -> Result<Option<&'a str>, Problem> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=max).contains(&text.len()));
     text.map(Some).ok_or_else(|| {

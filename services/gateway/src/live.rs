@@ -5,7 +5,10 @@ use std::{convert::Infallible, sync::Arc, time::Instant};
 use axum::{
     extract::{
         State,
-        ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+        ws::{
+            CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code,
+            rejection::WebSocketUpgradeRejection,
+        },
     },
     response::{
         IntoResponse as _,
@@ -100,7 +103,10 @@ pub(crate) async fn ws_workflow(
 
 fn upgraded(upgrade: Upgrade, app: &App) -> Result<WebSocketUpgrade, Problem> {
     let upgrade = upgrade.map_err(|e| {
-        let rule = format!("this path speaks WebSocket: {}; the same is at …/events as server-sent events", e.body_text());
+        let rule = format!(
+            "this path speaks WebSocket: {}; the same is at …/events as server-sent events",
+            e.body_text()
+        );
         Problem::new(ErrorCode::InvalidArgument, rule).field("Upgrade")
     })?;
     let max = app.limits.message_max;
@@ -139,7 +145,8 @@ async fn talk(mut socket: WebSocket, mut feed: Feed, app: Arc<App>) {
             Err(_) => break closing(&End::TooSlow),
         }
     };
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), socket.send(Frame::Close(Some(close)))).await;
+    let _ =
+        tokio::time::timeout(std::time::Duration::from_secs(1), socket.send(Frame::Close(Some(close)))).await;
 }
 
 fn frame(code: u16, reason: &str) -> CloseFrame {
@@ -154,8 +161,12 @@ fn closing(end: &End) -> CloseFrame {
     match end {
         End::Finished => frame(close_code::NORMAL, "the execution has ended"),
         End::TooSlow => frame(close_code::POLICY, "too slow: resume with ?after= the last message"),
-        End::Draining => frame(close_code::RESTART, "the gateway restarts: resume with ?after= the last message"),
-        End::Refused(problem) => frame(close_code::AGAIN, &format!("{}: {}", problem.0.code, problem.0.message)),
+        End::Draining => {
+            frame(close_code::RESTART, "the gateway restarts: resume with ?after= the last message")
+        }
+        End::Refused(problem) => {
+            frame(close_code::AGAIN, &format!("{}: {}", problem.0.code, problem.0.message))
+        }
     }
 }
 
@@ -196,7 +207,11 @@ fn sse(app: &App, feed: Feed, execution: String, workflow: String) -> axum::resp
     response
 }
 
-fn events(feed: Feed, execution: String, workflow: String) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+fn events(
+    feed: Feed,
+    execution: String,
+    workflow: String,
+) -> impl Stream<Item = Result<SseEvent, Infallible>> {
     stream::unfold(Some(feed), move |feed| {
         let names = (execution.clone(), workflow.clone());
         async move {

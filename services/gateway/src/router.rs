@@ -121,7 +121,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    let rule = format!("there is nothing at {}; the routes are in /api/v1/openapi.json and at /docs", uri.path());
+    let rule =
+        format!("there is nothing at {}; the routes are in /api/v1/openapi.json and at /docs", uri.path());
     Problem::new(ErrorCode::NotFound, rule)
 }
 

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_pointer_reads_like_a_path() {
-        for (pointer, want) in [("", ""), ("/a", "a"), ("/tasks/2/id", "tasks[2].id"), ("/a~1b/~0", "a/b.~")] {
+        for (pointer, want) in [("", ""), ("/a", "a"), ("/tasks/2/id", "tasks[2].id"), ("/a~1b/~0", "a/b.~")]
+        {
             assert_eq!(dotted(pointer), want);
         }
     }

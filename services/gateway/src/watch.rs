@@ -307,7 +307,8 @@ impl WorkflowFeed {
 
     /// Opens anew; while executors come and go that may take several tries.
     async fn reopen(&mut self, out: &Outlet) -> Result<Merged, Stop> {
-        let mut patience = crate::app::Patience::new(&patient(&self.ctx, RESUME_PATIENCE), Retry::UntilDeadline);
+        let mut patience =
+            crate::app::Patience::new(&patient(&self.ctx, RESUME_PATIENCE), Retry::UntilDeadline);
         loop {
             out.until_stopped(tokio::time::sleep(REOPEN_PAUSE)).await?;
             out.app.executors.forget();

@@ -220,30 +220,6 @@ pub(crate) struct MinAndMax {
 }
 
 /// Network.
-    pub network: Option<AgentNetwork>,
-}
-
-/// A range.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct MinAndMax {
-    /// At least.
-    pub min: Option<NumberOrText>,
-    /// At most.
-    pub max: Option<NumberOrText>,
-}
-
-/// A number, or a text with a unit.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = Amount)]
-pub(crate) enum Amount {
-    /// In the unit that the field names.
-    Number(f64),
-    /// With its unit.
-    Text(String),
-}
-
-/// Network.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AgentNetwork {
     /// Mbit/s.
@@ -313,7 +289,13 @@ mod tests {
 
     #[test]
     fn if_match_names_a_revision() {
-        for (header, want) in [(None, Some(0)), (Some("*"), Some(0)), (Some("\"3\""), Some(3)), (Some("W/\"3\""), Some(3)), (Some("x"), None)] {
+        for (header, want) in [
+            (None, Some(0)),
+            (Some("*"), Some(0)),
+            (Some("\"3\""), Some(3)),
+            (Some("W/\"3\""), Some(3)),
+            (Some("x"), None),
+        ] {
             assert_eq!(if_match(header).ok(), want, "{header:?}");
         }
     }

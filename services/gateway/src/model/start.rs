@@ -1,13 +1,20 @@
 //! Starting executions: the request of S0 (`id`, `workflowId`, `input`) and of S2/S3 (`workflow_id`, `input_data`,
 //! `execution_options`) as one body.
 
-use base::{ErrorCode, time::{BareUnit, parse_duration}, units};
+use base::{
+    ErrorCode,
+    time::{BareUnit, parse_duration},
+    units,
+};
 use proto::executor::v1 as wire;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::executions::{ErrorDetails, PerformanceMetricsOfExecution};
-use crate::{payload::{Raw, raw}, problem::{Problem, ProblemDetails}};
+use crate::{
+    payload::{Raw, raw},
+    problem::{Problem, ProblemDetails},
+};
 
 /// Longest key of a start, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 256;

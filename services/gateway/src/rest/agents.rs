@@ -13,7 +13,10 @@ use crate::{
     app::{App, Registry, Retry},
     extract::{Call, Document, Json, MaybeJson, Path, Query, header_text},
     model::{
-        agents::{Agent, AgentDefinition, AgentPage, Heartbeat, HeartbeatAnswer, HeartbeatStatus, ImportCard, if_match, without_entry},
+        agents::{
+            Agent, AgentDefinition, AgentPage, Heartbeat, HeartbeatAnswer, HeartbeatStatus, ImportCard,
+            if_match, without_entry,
+        },
         some,
     },
     problem::Problem,
@@ -73,7 +76,11 @@ fn created(agent: wire::Agent) -> Answer {
 /// Registers an agent. The same definition under the same id is the same agent.
 #[utoipa::path(post, path = "/agents", tag = "agents", request_body(content((AgentDefinition = "application/json"), (String = "application/yaml"))),
     responses((status = 201, body = Agent)))]
-pub(crate) async fn register_agent(State(app): State<Arc<App>>, Call(ctx): Call, document: Document) -> Answer {
+pub(crate) async fn register_agent(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    document: Document,
+) -> Answer {
     let (definition, _) = without_entry(document.text, document.format);
     let message = wire::RegisterAgentRequest { definition, format: document.format.into() };
     let call = async |mut to: Registry, request| to.register_agent(request).await;
@@ -103,7 +110,11 @@ pub(crate) async fn list_agents(
 
 /// Shows an agent.
 #[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Agent)))]
-pub(crate) async fn get_agent(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn get_agent(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     let call = async |mut to: Registry, request| to.get_agent(request).await;
     let message = wire::GetAgentRequest { agent_id: id };
     shown(StatusCode::OK, app.registry(&ctx, Retry::Read, message, call).await?)
@@ -122,8 +133,12 @@ pub(crate) async fn update_agent(
     let wanted = if_match(header_text(&headers, "if-match", 64)?)?;
     let (definition, read_at) = without_entry(document.text, document.format);
     let expected_revision = if wanted > 0 { wanted } else { read_at };
-    let message =
-        wire::UpdateAgentRequest { agent_id: id, definition, format: document.format.into(), expected_revision };
+    let message = wire::UpdateAgentRequest {
+        agent_id: id,
+        definition,
+        format: document.format.into(),
+        expected_revision,
+    };
     let call = async |mut to: Registry, request| to.update_agent(request).await;
     // A repeated update of a named revision would find its own change and refuse it.
     let retry = if expected_revision > 0 { Retry::OnlyRefused } else { Retry::UntilDeadline };
@@ -146,7 +161,11 @@ pub(crate) async fn delete_agent(
 
 /// Registers what an agent's A2A card says.
 #[utoipa::path(post, path = "/agents/import-card", tag = "agents", request_body = ImportCard, responses((status = 201, body = Agent)))]
-pub(crate) async fn import_card(State(app): State<Arc<App>>, Call(ctx): Call, Json(card): Json<ImportCard>) -> Answer {
+pub(crate) async fn import_card(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Json(card): Json<ImportCard>,
+) -> Answer {
     if card.url.is_empty() {
         return Err(Problem::argument("url", "url must be the address of a card or of an agent"));
     }

@@ -23,7 +23,15 @@ use crate::{
 /// Most events of one page of history.
 const HISTORY_PAGE_MAX: u32 = 1000;
 const STATUSES: [&str; 10] = [
-    "planning", "executing", "paused", "completed", "failed", "cancelled", "terminated", "compensating", "compensated",
+    "planning",
+    "executing",
+    "paused",
+    "completed",
+    "failed",
+    "cancelled",
+    "terminated",
+    "compensating",
+    "compensated",
     "all",
 ];
 
@@ -133,8 +141,11 @@ pub(crate) async fn get(
     summary_only: bool,
 ) -> Result<wire::Execution, Problem> {
     let id = execution_id(id)?;
-    let message =
-        wire::GetExecutionRequest { execution_id: id.to_string(), wait_ms: start::millis(wait), summary_only };
+    let message = wire::GetExecutionRequest {
+        execution_id: id.to_string(),
+        wait_ms: start::millis(wait),
+        summary_only,
+    };
     let call = async |mut to: Client, request| to.get_execution(request).await;
     app.executors.call_owner(ctx, id, Retry::Read, || message.clone(), call).await
 }
@@ -162,7 +173,11 @@ pub(crate) async fn get_history(
 
 /// The status of a workflow: of its newest execution.
 #[utoipa::path(get, path = "/workflows/{id}/status", tag = "workflows", params(("id" = String, Path)), responses((status = 200, body = WorkflowStatus)))]
-pub(crate) async fn workflow_status(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn workflow_status(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     let newest = newest(&app, &ctx, &id).await?;
     let execution = get(&app, &ctx, &newest.execution_id, std::time::Duration::ZERO, false).await?;
     ok(&WorkflowStatus::from(execution))

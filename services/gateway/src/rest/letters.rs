@@ -19,7 +19,11 @@ use crate::{
 
 /// Lists messages that consumers gave up on.
 #[utoipa::path(get, path = "/dead-letters", tag = "operations", params(Page), responses((status = 200, body = DeadLetterPage)))]
-pub(crate) async fn list_dead_letters(State(app): State<Arc<App>>, Call(ctx): Call, Query(query): Query<Page>) -> Answer {
+pub(crate) async fn list_dead_letters(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Query(query): Query<Page>,
+) -> Answer {
     let page = page(&app.limits, query.page_size, query.page_token)?;
     let message = || wire::ListDeadLettersRequest { page: Some(page.clone()) };
     let call = async |mut to: Client, request| to.list_dead_letters(request).await;
@@ -30,7 +34,11 @@ pub(crate) async fn list_dead_letters(State(app): State<Arc<App>>, Call(ctx): Ca
 
 /// Puts a dead letter back on its stream.
 #[utoipa::path(post, path = "/dead-letters/{id}/redrive", tag = "operations", params(("id" = String, Path)), responses((status = 200, body = DeadLetter)))]
-pub(crate) async fn redrive_dead_letter(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn redrive_dead_letter(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     let message = || wire::RedriveDeadLetterRequest { id: id.clone() };
     let call = async |mut to: Client, request| to.redrive_dead_letter(request).await;
     let answer = app.executors.call_any(&ctx, Retry::OnlyRefused, message, call).await?;

@@ -60,11 +60,18 @@ pub(crate) struct Page {
 }
 
 /// A page of the contract, its size checked.
-pub(crate) fn page(limits: &Limits, size: Option<u32>, token: Option<String>) -> Result<PageRequest, Problem> {
+pub(crate) fn page(
+    limits: &Limits,
+    size: Option<u32>,
+    token: Option<String>,
+) -> Result<PageRequest, Problem> {
     let size = size.unwrap_or(limits.page_default);
     if size == 0 || size > limits.page_max {
         let rule = format!("page_size must be 1 to {} (gateway.page_max)", limits.page_max);
         return Err(Problem::argument("page_size", rule));
     }
-    Ok(PageRequest { page_size: i32::try_from(size).unwrap_or(i32::MAX), page_token: token.unwrap_or_default() })
+    Ok(PageRequest {
+        page_size: i32::try_from(size).unwrap_or(i32::MAX),
+        page_token: token.unwrap_or_default(),
+    })
 }

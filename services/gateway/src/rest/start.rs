@@ -20,7 +20,9 @@ use crate::{
     app::{App, Retry},
     executors::Client,
     extract::{Call, Json, Path, Query, header_text},
-    model::start::{BatchAnswer, BatchRequest, BatchResult, KEY_BYTES_MAX, StartAnswer, StartRequest, definition},
+    model::start::{
+        BatchAnswer, BatchRequest, BatchResult, KEY_BYTES_MAX, StartAnswer, StartRequest, definition,
+    },
     payload::payload,
     problem::Problem,
 };
@@ -45,7 +47,8 @@ pub(crate) struct StartQuery {
 /// Waits that a query may ask for.
 pub(crate) fn wait(app: &App, text: Option<&str>) -> Result<Duration, Problem> {
     let Some(text) = text else { return Ok(Duration::ZERO) };
-    let wait = parse_duration(text, BareUnit::Seconds).map_err(|e| Problem::argument("wait", e.to_string()))?;
+    let wait =
+        parse_duration(text, BareUnit::Seconds).map_err(|e| Problem::argument("wait", e.to_string()))?;
     if wait > app.limits.wait_max {
         let max = app.limits.wait_max;
         return Err(Problem::argument("wait", format!("wait must be at most {max:?} (gateway.wait_max)")));
@@ -134,14 +137,15 @@ fn what(
     let none = (String::new(), "");
     match (path, named, request.definition.take()) {
         (Some(path), Some(named), None) if path != named => {
-            let rule = format!("the body names workflow {named:?} and the path {path:?}: leave out one of them");
+            let rule =
+                format!("the body names workflow {named:?} and the path {path:?}: leave out one of them");
             Err(Problem::argument("workflow_id", rule))
         }
-        (Some(workflow), _, None) | (None, Some(workflow), None) if !workflow.is_empty() => Ok((workflow, none)),
-        (None, None, Some(source)) => Ok((String::new(), definition(source)?)),
-        (_, _, Some(_)) => {
-            Err(Problem::argument("definition", "give a workflow or a definition, not both"))
+        (Some(workflow), _, None) | (None, Some(workflow), None) if !workflow.is_empty() => {
+            Ok((workflow, none))
         }
+        (None, None, Some(source)) => Ok((String::new(), definition(source)?)),
+        (_, _, Some(_)) => Err(Problem::argument("definition", "give a workflow or a definition, not both")),
         _ => Err(Problem::argument("workflowId", "workflowId, workflow_id or definition is needed")),
     }
 }
@@ -328,13 +332,25 @@ mod tests {
             "resource_constraints":{"max_agents":10,"max_cpu":"4 cores","max_memory":"8GB"}}}"#;
         let options = request(body).execution_options.unwrap().to_wire().unwrap();
         assert_eq!((options.timeout_ms, options.retry_policy.as_str()), (3_600_000, "exponential_backoff"));
-        assert_eq!((options.max_agents, options.max_cpu_millis, options.max_memory_bytes), (10, 4000, 8 << 30));
+        assert_eq!(
+            (options.max_agents, options.max_cpu_millis, options.max_memory_bytes),
+            (10, 4000, 8 << 30)
+        );
         for (options, field) in [
             (r#"{"timeout":"soon"}"#, "execution_options.timeout"),
             (r#"{"timeout":0}"#, "execution_options.timeout"),
-            (r#"{"resource_constraints":{"max_agents":0}}"#, "execution_options.resource_constraints.max_agents"),
-            (r#"{"resource_constraints":{"max_cpu":"many"}}"#, "execution_options.resource_constraints.max_cpu"),
-            (r#"{"resource_constraints":{"max_memory":-1}}"#, "execution_options.resource_constraints.max_memory"),
+            (
+                r#"{"resource_constraints":{"max_agents":0}}"#,
+                "execution_options.resource_constraints.max_agents",
+            ),
+            (
+                r#"{"resource_constraints":{"max_cpu":"many"}}"#,
+                "execution_options.resource_constraints.max_cpu",
+            ),
+            (
+                r#"{"resource_constraints":{"max_memory":-1}}"#,
+                "execution_options.resource_constraints.max_memory",
+            ),
         ] {
             let parsed = request(&format!(r#"{{"execution_options":{options}}}"#));
             let refused = parsed.execution_options.unwrap().to_wire().unwrap_err();

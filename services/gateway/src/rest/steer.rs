@@ -172,7 +172,8 @@ fn decision(resolution: Resolution) -> Result<Decision, Problem> {
         (None, None, Some(true)) => Ok(Decision::Retry(true)),
         (None, None, Some(false)) => Err(Problem::argument("retry", "retry must be true")),
         _ => {
-            let rule = "give exactly one of completed (the output; {} for none), failed (a message), retry (true)";
+            let rule =
+                "give exactly one of completed (the output; {} for none), failed (a message), retry (true)";
             Err(Problem::argument("completed", rule))
         }
     }

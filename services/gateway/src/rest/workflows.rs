@@ -105,7 +105,11 @@ pub(crate) async fn plan_definition(
 
 /// Explains the plan of a stored workflow. `{id}` is a UUID, a name or `name@version`.
 #[utoipa::path(get, path = "/workflows/{id}/plan", tag = "workflows", params(("id" = String, Path)), responses((status = 200, body = Value)))]
-pub(crate) async fn plan_workflow(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn plan_workflow(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     plan(&app, &ctx, wire::ExplainPlanRequest { r#ref: id, ..Default::default() }).await
 }
 
@@ -136,7 +140,11 @@ pub(crate) async fn list_workflows(
 
 /// Shows a workflow. `{id}` is a UUID, a name (the newest version) or `name@version`.
 #[utoipa::path(get, path = "/workflows/{id}", tag = "workflows", params(("id" = String, Path)), responses((status = 200, body = Workflow)))]
-pub(crate) async fn get_workflow(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn get_workflow(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     ok(&Workflow::from(find(&app, &ctx, &id).await?))
 }
 
@@ -148,7 +156,11 @@ pub(crate) async fn find(app: &App, ctx: &base::CallContext, id: &str) -> Result
 
 /// Deletes a workflow with all its versions, or one version (`name@version`). Refused (409) while executions are active.
 #[utoipa::path(delete, path = "/workflows/{id}", tag = "workflows", params(("id" = String, Path)), responses((status = 200, body = WorkflowDeleted)))]
-pub(crate) async fn delete_workflow(State(app): State<Arc<App>>, Call(ctx): Call, Path(id): Path<String>) -> Answer {
+pub(crate) async fn delete_workflow(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
     let call = async |mut to: Planner, request| to.delete_workflow(request).await;
     let message = wire::DeleteWorkflowRequest { r#ref: id };
     let answer = app.planner(&ctx, Retry::OnlyRefused, message, call).await?;
