@@ -132,6 +132,10 @@ fn passes(err: &CallError) -> bool {
     }
 }
 
+/// Times in a row that an agent may not know a task before it counts as lost: some answer a send before they have
+/// stored the task.
+const NOT_FOUND_MAX: u32 = 3;
+
 /// After the send, an error of a question about the task says nothing about the task itself.
 fn still_unknown(err: CallError, task_id: &str) -> CallError {
     match err {
@@ -176,7 +180,9 @@ impl A2aClient {
     }
 
     /// Answers a task that asked for input; goes on as [`A2aClient::call`]. The message must carry the agent's task id,
-    /// and its context id when it has one (some servers make up a new context otherwise).
+    /// and its context id when it has one (some servers make up a new context otherwise). [`Mode::Poll`] is treated as
+    /// [`Mode::Stream`] here, or as [`Mode::Wait`] when the agent does not stream: a send that returns at once may
+    /// show the question that it answers.
     ///
     /// # Errors
     /// See [`CallError`]; `InvalidParams` when the message names no task.
@@ -218,7 +224,8 @@ impl A2aClient {
         options: &CallOptions,
         tracker: &mut Tracker<'_>,
     ) -> Result<Option<Outcome>, CallError> {
-        if mode == Mode::Stream && endpoint.streaming {
+        let follows = mode == Mode::Stream || mode == Mode::Poll && request.message.task_id.is_some();
+        if follows && endpoint.streaming {
             let stream = self.send_streaming(endpoint, request, options).await?;
             return match self.drain(stream, tracker).await {
                 // The task is known, so the break can be mended.
@@ -226,7 +233,8 @@ impl A2aClient {
                 done => done,
             };
         }
-        let reply = if mode == Mode::Wait {
+        // An answer that returns at once may show the task as it stood before, still asking.
+        let reply = if mode == Mode::Wait || request.message.task_id.is_some() {
             self.send(endpoint, request, options).await?
         } else {
             self.send(endpoint, &SendRequest { return_immediately: true, ..request.clone() }, options).await?
@@ -293,6 +301,11 @@ impl A2aClient {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => failures = 0,
                 Err(err) if passes(&err) && failures < config.follow_failures_max => failures += 1,
+                Err(CallError::Fault(fault))
+                    if fault.kind == FaultKind::TaskNotFound && failures < NOT_FOUND_MAX =>
+                {
+                    failures += 1;
+                }
                 Err(err) => return Err(still_unknown(err, task_id)),
             }
             // Listening and asking alternate: the end of a stream is no answer.
@@ -312,14 +325,19 @@ impl A2aClient {
         tracker: &mut Tracker<'_>,
         streams: &mut bool,
     ) -> Result<Option<Outcome>, CallError> {
-        match self.subscribe(endpoint, task_id, options).await {
+        let heard = match self.subscribe(endpoint, task_id, options).await {
             Ok(stream) => self.drain(stream, tracker).await,
+            Err(err) => Err(err),
+        };
+        match heard {
             // Over already, or not offered: asking will tell.
-            Err(CallError::Fault(fault)) if fault.kind != FaultKind::RateLimited => {
-                *streams = fault.kind == FaultKind::TaskNotFound;
+            Err(CallError::Fault(fault))
+                if !matches!(fault.kind, FaultKind::RateLimited | FaultKind::TaskNotFound) =>
+            {
+                *streams = false;
                 Ok(None)
             }
-            Err(err) => Err(err),
+            heard => heard,
         }
     }
 }
