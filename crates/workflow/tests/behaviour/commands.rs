@@ -192,3 +192,12 @@ fn cancel_and_a_result_race_by_the_order_they_come_in() {
     assert!(matches!(facts[..], [Kind::LateResult { .. }]));
     assert_eq!(run.status(), Status::Cancelled);
 }
+
+#[test]
+fn a_recovered_execution_dispatches_nothing_twice() {
+    let run = Run::of(chain());
+    let mut state = workflow::fold(run.state.id(), run.state.plan().clone(), &run.log).unwrap();
+    assert_eq!(dispatched(&state.outstanding()), [run.key("a"), run.key("c")]);
+    let step = state.step(&Input::Tick { checkpoint: checkpoint(1) }, run.now).unwrap();
+    assert!(step.effects.is_empty());
+}

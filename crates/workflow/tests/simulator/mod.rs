@@ -191,7 +191,10 @@ impl World {
 
     fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Dispatch { call, at } => drop(self.queue.insert(call, at)),
+            Effect::Dispatch { call, at } => {
+                let before = self.queue.insert(call, at);
+                assert_eq!(before, None, "seed {}: {call:?} is dispatched twice", self.seed);
+            }
             Effect::Send(call) | Effect::Recover(call) => self.send(call),
             Effect::SendAnswer(call) => {
                 let fate = plans::fate_after_answer(&mut self.rng);
