@@ -21,7 +21,8 @@ pub enum StoreError {
     /// kept, so the process ends.
     #[error("storage failed: {0}")]
     Fatal(String),
-    /// The database cannot be reached at the moment. Nothing was written; try again later.
+    /// The database cannot be reached at the moment, or the store was closed. Try again later; a write that is safe to
+    /// repeat says so.
     #[error("database unavailable: {0}")]
     Unavailable(String),
     /// The database refused the request for a reason that lies in the request. Trying again gives the same.

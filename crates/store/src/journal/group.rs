@@ -6,9 +6,9 @@ use base::{BadId, CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId, ids:
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Largest number of shards. Shard and position share one 64-bit key on SQLite.
+/// Largest number of shards.
 pub const SHARDS_MAX: u16 = 4096;
-/// Largest position in a shard.
+/// Largest position in a shard: it fits a 64-bit number together with a shard.
 pub const POS_MAX: i64 = (1 << 48) - 1;
 
 /// The name of an executor replica. It stays the same when the replica restarts.

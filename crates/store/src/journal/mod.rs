@@ -41,7 +41,8 @@ pub trait Log: Send + Sync {
     /// what it lets wait. Dropping the future does not stop the commit.
     ///
     /// # Errors
-    /// `Fenced`, `TwoOwners`, `Fatal`: end the process. `Unavailable`: the journal was closed, nothing was written.
+    /// `Fenced`, `TwoOwners`, `Fatal`: end the process. `Unavailable`: the journal was closed; whether the group was
+    /// written is not known when the database was away at that moment.
     async fn commit(&self, group: Group) -> Result<Vec<Outcome>>;
 
     /// Writes large payloads; a row that exists is left alone. To be awaited before an event that refers to them joins
@@ -197,7 +198,9 @@ pub trait Journal: Log + Executions + Members + Mail {
     async fn ping(&self) -> Result<()>;
     /// Deletes executions that ended before `ended_before`, with log, payloads and checkpoints: at most `limit`, never
     /// one whose events have not all been published. Forgets members that own nothing and have been dead for a day.
+    /// On SQLite commits wait meanwhile, about 0.1 ms per execution: take small batches.
     async fn sweep(&self, ended_before: Timestamp, limit: u32) -> Result<Swept>;
-    /// Writes what was accepted, then closes. Later commits are `Unavailable`.
+    /// Writes what was accepted, then closes. Later commits are `Unavailable`. A database that is away is waited for as
+    /// long as one commit may take.
     async fn close(&self);
 }

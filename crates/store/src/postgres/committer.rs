@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sqlx::{PgConnection, Row};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Committer {
     pub(crate) fences: Arc<Fences>,
     pub(crate) bounds: Bounds,
     pub(crate) conn: Option<PgConnection>,
+    /// Becomes true when a database that is away is no longer waited for.
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// Why a batch was not written.
@@ -196,6 +198,7 @@ impl Committer {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
+                Fault::Closed => return Err(Stop::End(Fault::Closed.into_error())),
                 Fault::Duplicate(what) => return Err(Stop::End(StoreError::TwoOwners { what })),
                 Fault::Fatal(why) => return Err(Stop::End(StoreError::Fatal(why))),
                 Fault::Refused(why) => return Err(Stop::Refused(why)),
@@ -210,33 +213,38 @@ impl Committer {
         parts: &[Part<'_>],
     ) -> std::result::Result<Option<Vec<Outcome>>, Fault> {
         let patience = self.bounds.patience;
-        let conn = self.connected().await;
+        let conn = self.connected().await?;
         match timeout(patience, statement::send(conn, by, fence, parts)).await {
             Ok(result) => result.map_err(|err| Fault::of(&err)),
             Err(_) => Err(Fault::Lost(format!("no answer within {patience:?}"))),
         }
     }
 
-    /// The connection, made again for as long as it takes.
-    async fn connected(&mut self) -> &mut PgConnection {
+    /// The connection, made again for as long as it takes, or until the store is closed.
+    async fn connected(&mut self) -> std::result::Result<&mut PgConnection, Fault> {
         let mut pause = PAUSE_MIN;
-        while self.conn.is_none() {
+        let conn = loop {
+            if let Some(conn) = self.conn.take() {
+                break conn;
+            }
+            if *self.closing.borrow() {
+                return Err(Fault::Closed);
+            }
             match timeout(self.bounds.patience, self.link.committer()).await {
-                Ok(Ok(conn)) => self.conn = Some(conn),
+                Ok(Ok(conn)) => break conn,
                 failed => {
                     let why = match failed {
                         Ok(Err(err)) => err.to_string(),
                         _ => "no answer".to_owned(),
                     };
                     tracing::warn!(reason = %why, server = %self.link.server(), "cannot connect; trying again");
-                    tokio::time::sleep(pause).await;
+                    // Ends early when the store is closed.
+                    let _ = timeout(pause, self.closing.wait_for(|closing| *closing)).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
-        }
-        // The loop above has just filled it.
-        #[expect(clippy::expect_used, reason = "filled by the loop above")]
-        self.conn.as_mut().expect("connected")
+        };
+        Ok(self.conn.insert(conn))
     }
 
     /// After a lost connection: shuts the lost statement out, or waits until it is done, by raising the fence, and then
@@ -255,7 +263,7 @@ impl Committer {
             };
             match found {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(Fault::Fatal(why)) => return Err(Stop::End(StoreError::Fatal(why))),
+                Err(fault @ (Fault::Fatal(_) | Fault::Closed)) => return Err(Stop::End(fault.into_error())),
                 Err(fault) => {
                     tracing::warn!(?fault, "cannot find out what became of a commit yet");
                     self.conn = None;
@@ -278,7 +286,7 @@ impl Committer {
         )
         .bind(by.id.as_str())
         .bind(i64_of(by.incarnation))
-        .fetch_optional(self.connected().await);
+        .fetch_optional(self.connected().await?);
         let fence = match timeout(patience, raise).await {
             Ok(result) => result.map_err(|err| Fault::of(&err))?,
             Err(_) => return Err(Fault::Lost(format!("no answer within {patience:?}"))),
@@ -301,7 +309,7 @@ impl Committer {
         .bind(rows.iter().map(|(_, r)| r.first_seq).collect::<Vec<_>>())
         .bind(rows.iter().map(|(p, _)| p.shard as i16).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.pos).collect::<Vec<_>>())
-        .fetch_all(self.connected().await)
+        .fetch_all(self.connected().await?)
         .await
         .map_err(|err| Fault::of(&err))?;
         if found.is_empty() {
@@ -329,7 +337,7 @@ impl Committer {
         .bind(part.item.execution_id.uuid())
         .bind(part.item.tenant.as_str())
         .bind(key)
-        .fetch_one(self.connected().await)
+        .fetch_one(self.connected().await?)
         .await
         .map_err(|err| Fault::of(&err))?;
         let read = || -> sqlx::Result<Rejection> {

@@ -88,6 +88,8 @@ pub(crate) enum Fault {
     Fatal(String),
     /// The statement is refused for what it says.
     Refused(String),
+    /// The store was closed while the server was away.
+    Closed,
 }
 
 impl Fault {
@@ -128,6 +130,7 @@ impl Fault {
             Self::Duplicate(what) => StoreError::TwoOwners { what },
             Self::Fatal(why) => StoreError::Fatal(why),
             Self::Refused(why) => StoreError::Refused(why),
+            Self::Closed => StoreError::Unavailable("the store was closed while its server was away".into()),
         }
     }
 }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -82,6 +82,8 @@ pub struct PostgresJournal {
     /// Empty once closed.
     committers: Mutex<Vec<mpsc::Sender<Job>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    closing: watch::Sender<bool>,
+    commit_timeout: Duration,
     warnings: Vec<String>,
 }
 
@@ -102,15 +104,29 @@ impl PostgresJournal {
             patience: options.commit_timeout,
         };
         let fences = Arc::new(Fences::default());
+        let (closing, closed) = watch::channel(false);
         for _ in 0..options.committers.clamp(1, 4) {
             let conn = Some(link.committer().await.map_err(failed)?);
             let (jobs, waiting) = mpsc::channel(options.queue.max(1));
-            let committer = Committer { link: link.clone(), fences: fences.clone(), bounds, conn };
+            let committer = Committer {
+                link: link.clone(),
+                fences: fences.clone(),
+                bounds,
+                conn,
+                closing: closed.clone(),
+            };
             tasks.push(tokio::spawn(committer.run(waiting)));
             committers.push(jobs);
         }
         let pool = link.pool(options.connections, options.acquire_timeout);
-        Ok(Self { pool, committers: Mutex::new(committers), tasks: Mutex::new(tasks), warnings })
+        Ok(Self {
+            pool,
+            committers: Mutex::new(committers),
+            tasks: Mutex::new(tasks),
+            closing,
+            commit_timeout: options.commit_timeout,
+            warnings,
+        })
     }
 
     /// What an operator should know about the server: to be logged at the start.
@@ -150,8 +166,16 @@ impl Journal for PostgresJournal {
     async fn close(&self) {
         self.committers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in tasks {
-            if task.await.is_err() {
+        let deadline = tokio::time::Instant::now() + self.commit_timeout;
+        for mut task in tasks {
+            let ended = match tokio::time::timeout_at(deadline, &mut task).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    self.closing.send_replace(true);
+                    task.await
+                }
+            };
+            if ended.is_err() {
                 tracing::error!("a committer ended by a panic");
             }
         }

@@ -2,14 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, ffi};
 
-use super::{at_key, classify, i64_of, wake_column};
+use super::{classify, i64_of, wake_column};
 use crate::{
     error::StoreError,
     journal::{ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, Outcome, Rejection},
 };
 
-const LOG: &str = "INSERT INTO log (at, execution_id, first_seq, count, tenant, schema, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const LOG: &str = "INSERT INTO log (execution_id, first_seq, count, shard, pos, tenant, schema, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const INSERT: &str =
     "INSERT INTO executions (execution_id, tenant, workflow_id, workflow_name, workflow_version,
     shard, status, current_phase, priority, request_hash, started_at, wake_at, completed_at, allocated_agents,
@@ -123,10 +123,11 @@ fn write_item(tx: &Transaction<'_>, shard: u16, item: &Item) -> Result<Outcome, 
     }
     if let Some(row) = &item.log {
         let written = tx.prepare_cached(LOG)?.execute((
-            at_key(shard, row.pos),
             item.execution_id.as_bytes(),
             row.first_seq,
             row.count,
+            shard,
+            row.pos,
             item.tenant.as_str(),
             row.schema,
             &row.body[..],

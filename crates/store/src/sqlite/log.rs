@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{SqliteJournal, at_key, classify, members, rows};
+use super::{SqliteJournal, classify, members, rows};
 use crate::{
     error::StoreError,
-    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, POS_MAX, PayloadRow, Result, Swept},
+    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept},
 };
 
-const COLUMNS: &str = "SELECT at, execution_id, first_seq, count, tenant, schema, body FROM log";
+const COLUMNS: &str = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log";
 
 #[async_trait]
 impl Log for SqliteJournal {
@@ -72,15 +72,13 @@ impl Log for SqliteJournal {
     }
 
     async fn read_shard_log(&self, shard: u16, from_pos: i64, limit: u32) -> Result<Vec<LogEntry>> {
-        let from = at_key(shard, from_pos.clamp(0, POS_MAX));
-        self.readers.read(move |conn| shard_page(conn, from, at_key(shard, POS_MAX), limit)).await
+        self.readers.read(move |conn| shard_page(conn, shard, from_pos, limit)).await
     }
 
     async fn last_pos(&self, shard: u16) -> Result<i64> {
-        let sql = "SELECT max(coalesce((SELECT max(at) FROM log WHERE at BETWEEN ?1 AND ?2), ?1) - ?1,
-                              coalesce((SELECT pos FROM published WHERE shard = ?3), 0))";
-        let (first, last) = (at_key(shard, 0), at_key(shard, POS_MAX));
-        self.rows(sql, move |q| q.query_row((first, last, shard), |row| row.get(0))).await
+        let sql = "SELECT max(coalesce((SELECT max(pos) FROM log WHERE shard = ?1), 0),
+                              coalesce((SELECT pos FROM published WHERE shard = ?1), 0))";
+        self.rows(sql, move |q| q.query_row([shard], |row| row.get(0))).await
     }
 }
 
@@ -102,15 +100,15 @@ impl SqliteJournal {
 
 fn shard_page(
     conn: &Connection,
-    from: i64,
-    to: i64,
+    shard: u16,
+    from_pos: i64,
     limit: u32,
 ) -> std::result::Result<Vec<LogEntry>, StoreError> {
     let read = || -> rusqlite::Result<Vec<LogEntry>> {
-        let sql = format!("{COLUMNS} WHERE at BETWEEN ?1 AND ?2 ORDER BY at LIMIT ?3");
+        let sql = format!("{COLUMNS} WHERE shard = ?1 AND pos >= ?2 ORDER BY pos LIMIT ?3");
         let mut query = conn.prepare_cached(&sql)?;
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for entry in query.query_map((from, to, limit.min(PAGE_MAX)), rows::log_entry)? {
+        for entry in query.query_map((shard, from_pos, limit.min(PAGE_MAX)), rows::log_entry)? {
             let entry = entry?;
             bytes += entry.row.body.len();
             page.push(entry);
@@ -127,7 +125,7 @@ fn shard_page(
 /// starts, so all old enough lie before that time. Those still open or not yet published are passed over.
 const OLD: &str = "SELECT execution_id, tenant FROM executions AS e
     WHERE tenant = ?1 AND started_at < ?2 AND completed_at < ?2
-      AND NOT EXISTS (SELECT 1 FROM log WHERE log.execution_id = e.execution_id AND (log.at & ?4) >
+      AND NOT EXISTS (SELECT 1 FROM log WHERE log.execution_id = e.execution_id AND log.pos >
           coalesce((SELECT pos FROM published WHERE published.shard = e.shard), 0))
     ORDER BY started_at LIMIT ?3";
 
@@ -138,7 +136,7 @@ pub(super) fn sweep(tx: &Transaction<'_>, ended_before: Timestamp, limit: u32) -
     while let Some(name) = tenant.filter(|_| old.len() <= limit as usize) {
         let room = limit as usize + 1 - old.len();
         let mut query = tx.prepare_cached(OLD)?;
-        for row in query.query_map((&name, ended_before.micros(), room as i64, POS_MAX), |row| {
+        for row in query.query_map((&name, ended_before.micros(), room as i64), |row| {
             Ok((rows::execution_id(row)?, row.get(1)?))
         })? {
             old.push(row?);

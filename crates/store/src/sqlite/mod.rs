@@ -63,7 +63,6 @@ impl SqliteOptions {
 pub struct SqliteJournal {
     writer: writer::Writer,
     readers: readers::Readers,
-    _lock: FileLock,
 }
 
 impl SqliteJournal {
@@ -80,10 +79,10 @@ impl SqliteJournal {
                 .map_err(|err| OpenError::Failed { what: what(), why: err.to_string() })?;
         }
         let bounds = writer::Bounds { items: options.batch_items, bytes: options.batch_bytes };
-        let writer = writer::Writer::start(conn, options.queue, bounds)
+        let writer = writer::Writer::start(conn, lock, options.queue, bounds)
             .map_err(|err| OpenError::Failed { what: "a thread".into(), why: err.to_string() })?;
         let readers = readers::Readers::new(&options.path, options.readers);
-        Ok(Self { writer, readers, _lock: lock })
+        Ok(Self { writer, readers })
     }
 }
 
@@ -146,15 +145,6 @@ pub(crate) fn classify(err: rusqlite::Error) -> StoreError {
         Some(DatabaseBusy | DatabaseLocked) => StoreError::Unavailable(err.to_string()),
         _ => StoreError::Refused(err.to_string()),
     }
-}
-
-/// The key of a log row: shard in the upper 16 bits, position in the lower 48.
-pub(crate) fn at_key(shard: u16, pos: i64) -> i64 {
-    (i64::from(shard) << 48) | pos
-}
-
-pub(crate) fn split_at_key(at: i64) -> (u16, i64) {
-    ((at >> 48) as u16, at & crate::journal::POS_MAX)
 }
 
 /// Incarnations are drawn from a counter that starts at 1: they fit.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rusqlite::{Error, Result, Row, types::Type};
 use uuid::Uuid;
 
-use super::{id_column, split_at_key, wake_of};
+use super::{id_column, wake_of};
 use crate::journal::{
     CheckpointRow, DeadLetter, ExecutionRow, InboxRow, LetterState, LogEntry, LogRow, MemberId, MemberRow,
     PayloadRow, ShardPos,
@@ -40,24 +40,23 @@ pub(crate) fn execution_id(row: &Row<'_>) -> Result<ExecutionId> {
     id_column(row, 0, ExecutionId::from_slice)
 }
 
-/// at, execution_id, first_seq, count, tenant, schema, body
+/// execution_id, first_seq, count, shard, pos, tenant, schema, body
 pub(crate) fn log_entry(row: &Row<'_>) -> Result<LogEntry> {
-    let (shard, pos) = split_at_key(row.get(0)?);
     Ok(LogEntry {
-        execution_id: id_column(row, 1, ExecutionId::from_slice)?,
-        tenant: tenant(row, 4)?,
-        shard,
+        execution_id: execution_id(row)?,
+        tenant: tenant(row, 5)?,
+        shard: row.get(3)?,
         row: LogRow {
-            first_seq: row.get(2)?,
-            count: row.get(3)?,
-            pos,
-            schema: row.get(5)?,
-            body: body(row, 6)?,
+            first_seq: row.get(1)?,
+            count: row.get(2)?,
+            pos: row.get(4)?,
+            schema: row.get(6)?,
+            body: body(row, 7)?,
         },
     })
 }
 
-/// The columns of [`crate::journal::list::COLUMNS`].
+/// The columns of the list query.
 pub(crate) fn execution(row: &Row<'_>) -> Result<ExecutionRow> {
     Ok(ExecutionRow {
         execution_id: execution_id(row)?,

@@ -1,11 +1,17 @@
 //! The one writer: a thread of its own that owns the writing connection and joins all groups that wait.
 
-use std::{sync::Mutex, thread::JoinHandle};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{classify, commit};
+use super::{FileLock, classify, commit};
 use crate::{
     error::StoreError,
     journal::{Group, Outcome},
@@ -28,29 +34,35 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
+/// Dropping it finishes what was accepted, ends the thread and frees the file.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    /// `None` only while it is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-fn closed<E>(_: E) -> StoreError {
-    StoreError::Unavailable("the store is closed".into())
+    closing: AtomicBool,
 }
 
 impl Writer {
-    pub(crate) fn start(conn: Connection, queue: usize, bounds: Bounds) -> std::io::Result<Self> {
+    /// The thread holds `lock` for as long as it can write.
+    pub(crate) fn start(
+        conn: Connection,
+        lock: FileLock,
+        queue: usize,
+        bounds: Bounds,
+    ) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue.max(1));
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             Loop { conn, waiting, bounds, failed: None }.run();
+            drop(lock);
         })?;
-        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs: Some(jobs), thread: Mutex::new(Some(thread)), closing: AtomicBool::new(false) })
     }
 
     pub(crate) async fn commit(&self, group: Group) -> Result<Vec<Outcome>, StoreError> {
         let (answer, outcome) = oneshot::channel();
-        self.jobs.send(Job::Commit(group, answer)).await.map_err(closed)?;
-        outcome.await.map_err(closed)?
+        self.send(Job::Commit(group, answer)).await?;
+        outcome.await.map_err(|_| self.ended())?
     }
 
     /// Runs `write` in a transaction of its own and commits it when it gives `Ok`.
@@ -67,20 +79,43 @@ impl Writer {
             let _ = answer.send(done);
             fatal
         });
-        self.jobs.send(Job::Write(work)).await.map_err(closed)?;
-        result.await.map_err(closed)?
+        self.send(Job::Write(work)).await?;
+        result.await.map_err(|_| self.ended())?
+    }
+
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.as_ref().ok_or_else(|| self.ended())?;
+        jobs.send(job).await.map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> StoreError {
+        match self.closing.load(Ordering::SeqCst) {
+            true => StoreError::Unavailable("the store is closed".into()),
+            false => StoreError::Fatal("the writer has ended".into()),
+        }
     }
 
     /// Finishes what was accepted and ends the thread.
     pub(crate) async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         // A refused send means that the thread has ended already.
-        let _ = self.jobs.send(Job::Close).await;
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let _ = self.send(Job::Close).await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the writer thread ended by a panic");
             }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer thread ended by a panic");
         }
     }
 }

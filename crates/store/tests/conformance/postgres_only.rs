@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection, Row};
 use store::{
-    OpenError, PostgresJournal, PostgresOptions, StoreError,
+    Journal, OpenError, PostgresJournal, PostgresOptions, StoreError,
     journal::{Cursor, ExecutionFilter, Group, Log, Members, Membership, Outcome, Summary},
 };
 use testkit::wait_for;
@@ -228,6 +228,29 @@ async fn a_server_that_is_killed_and_comes_back_loses_and_repeats_nothing() {
     })
     .unwrap()
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_does_not_wait_for_a_server_that_stays_away() {
+    let server = tokio::task::spawn_blocking(testkit::Postgres::start).await.unwrap();
+    let options = PostgresOptions {
+        commit_timeout: Duration::from_millis(200),
+        acquire_timeout: Duration::from_millis(200),
+        ..PostgresOptions::new(server.fresh_database())
+    };
+    let journal = Arc::new(PostgresJournal::open(&options).await.unwrap());
+    journal.ensure_shards(SHARDS).await.unwrap();
+    let me = member(&journal, "a", LEASE).await;
+    tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
+    let commit = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.commit(group(&me, vec![start(1)])).await }
+    });
+    let read = journal.last_pos(1).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert!(!commit.is_finished(), "an outcome is found out, not guessed");
+    tokio::time::timeout(SOON, journal.close()).await.expect("it closes");
+    assert!(matches!(commit.await.unwrap(), Err(StoreError::Unavailable(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
