@@ -41,7 +41,7 @@ async fn peer(generation: &str) -> Peer {
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
     let base = first.unwrap_or_else(|| panic!("tests/python/agent_{generation}.py ended at once: run it by hand"));
-    Peer { base, process: process }
+    Peer { base, process }
 }
 
 /// Every way to speak to both agents, chosen from their cards.
