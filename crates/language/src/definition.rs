@@ -122,6 +122,7 @@ pub(crate) struct Places {
     pub(crate) entry: Option<Vec<(String, Pos)>>,
     pub(crate) outputs: Vec<Pos>,
     pub(crate) limits: Pos,
+    pub(crate) resources: Pos,
     pub(crate) roles: BTreeMap<String, Pos>,
     /// The key that holds the tasks: `tasks`, `stages`, `steps` or `nodes`.
     pub(crate) tasks: &'static str,

@@ -32,8 +32,40 @@ pub struct Analysis {
     pub agents: u32,
 }
 
-/// Analyses `plan`. `expected` says how long one call of a task takes; [`TaskPlan::expected`] wins over it.
-pub fn analyse(plan: &Plan, expected: impl Fn(&TaskPlan) -> Option<Duration>) -> Analysis {
+/// Analyses `plan`. How long a call takes says the task itself ([`TaskPlan::expected`]), else the fastest agent of the
+/// fleet that can do it.
+pub fn analyse(plan: &Plan, offers: Option<&dyn Offers>) -> Analysis {
+    let asked = offers.map(|offers| Asked::of(plan, offers));
+    with_times(plan, |t| asked.as_ref().and_then(|asked| asked.of_task(t).expected))
+}
+
+/// What the fleet says to each need; equal needs are asked once.
+struct Asked {
+    offers: Vec<Offer>,
+    /// Which of them, by task.
+    of: Vec<u32>,
+}
+
+impl Asked {
+    fn of(plan: &Plan, offers: &dyn Offers) -> Self {
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut out = Self { offers: Vec::new(), of: Vec::with_capacity(plan.tasks.len()) };
+        for task in &plan.tasks {
+            let key = format!("{:?} {:?}", task.need, task.resources);
+            let n = *known.entry(key).or_insert_with(|| {
+                out.offers.push(offers.offer(&task.need, &task.resources));
+                out.offers.len() as u32 - 1
+            });
+            out.of.push(n);
+        }
+        out
+    }
+    fn of_task(&self, task: usize) -> &Offer {
+        &self.offers[self.of[task] as usize]
+    }
+}
+
+fn with_times(plan: &Plan, expected: impl Fn(usize) -> Option<Duration>) -> Analysis {
     let tasks = plan.tasks.len();
     let mut out = Analysis { levels: vec![0; tasks], ..Analysis::default() };
     // The longest way to the end of each task: time, then number of tasks, so that unknown times still give a path.
@@ -49,7 +81,7 @@ pub fn analyse(plan: &Plan, expected: impl Fn(&TaskPlan) -> Option<Duration>) ->
                 from[t] = before;
             }
         }
-        let time = task.expected.or_else(|| expected(task));
+        let time = task.expected.or_else(|| expected(t));
         out.unknown_durations += u32::from(time.is_none());
         let before = if from[t] == u32::MAX { (Duration::ZERO, 0) } else { longest[from[t] as usize] };
         longest[t] = (before.0.saturating_add(time.unwrap_or_default()), before.1 + 1);
@@ -104,19 +136,9 @@ fn agents(plan: &Plan) -> u32 {
 /// Explains `plan` as JSON: `{workflow, levels, critical_path, estimated_duration_ms, unknown_durations,
 /// estimated_resources, tasks}`. With `offers`, each task names its candidates and why they are on the list.
 pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
-    let mut asked: HashMap<String, Offer> = HashMap::new();
-    let mut keys: Vec<String> = Vec::new();
-    if let Some(offers) = offers {
-        for task in &plan.tasks {
-            let key = format!("{:?} {:?}", task.need, task.resources);
-            asked.entry(key.clone()).or_insert_with(|| offers.offer(&task.need, &task.resources));
-            keys.push(key);
-        }
-    }
-    let key_of = |task: &TaskPlan| format!("{:?} {:?}", task.need, task.resources);
-    let analysis = analyse(plan, |task| {
-        if asked.is_empty() { None } else { asked.get(&key_of(task)).and_then(|offer| offer.expected) }
-    });
+    let asked = offers.map(|offers| Asked::of(plan, offers));
+    let offer = |t: usize| asked.as_ref().map(|asked| asked.of_task(t));
+    let analysis = with_times(plan, |t| offer(t).and_then(|offer| offer.expected));
     let id = |t: u32| plan.tasks[t as usize].id.as_str();
     let mut levels: Vec<Vec<&str>> = vec![Vec::new(); analysis.depth as usize];
     for (t, &level) in analysis.levels.iter().enumerate() {
@@ -126,10 +148,7 @@ pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
         .tasks
         .iter()
         .enumerate()
-        .map(|(t, task)| {
-            let offer = keys.get(t).and_then(|key| asked.get(key));
-            task_json(plan, task, analysis.levels[t], offer)
-        })
+        .map(|(t, task)| task_json(plan, task, analysis.levels[t], offer(t)))
         .collect();
     json!({
         "workflow": {"name": plan.name, "version": plan.version, "orchestration_pattern": plan.pattern},

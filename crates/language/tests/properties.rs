@@ -71,7 +71,7 @@ proptest! {
             memo[t] = Some(own + best);
             own + best
         }
-        let analysis = analyse(&plan, |_| None);
+        let analysis = analyse(&plan, None);
         if graph.len() <= 16 {
             for (place, task) in plan.tasks.iter().enumerate() {
                 prop_assert_eq!(analysis.levels[place], level(&graph, number(&task.id)));

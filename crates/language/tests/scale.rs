@@ -45,7 +45,7 @@ fn ten_thousand_tasks_compile_within_the_default_limits() {
         let outcome = compile(&source, &Options::default());
         let plan = outcome.compiled.unwrap_or_else(|| panic!("{:?}", outcome.findings)).plan;
         assert_eq!(plan.tasks.len(), 10_000);
-        let analysis = analyse(&plan, |_| None);
+        let analysis = analyse(&plan, None);
         assert_eq!((analysis.depth, analysis.critical_path.len()), (10_000, 10_000));
     }
 }
@@ -68,7 +68,7 @@ fn figures() {
             let compiled = compile(&source, &Options::default()).compiled.unwrap();
             let took = start.elapsed();
             let start = Instant::now();
-            analyse(&compiled.plan, |_| None);
+            analyse(&compiled.plan, None);
             println!("{n} tasks from {name}: {took:?}, analysed in {:?}", start.elapsed());
         }
     }

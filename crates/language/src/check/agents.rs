@@ -76,7 +76,7 @@ pub(crate) fn check_resources(def: &Definition, report: &mut Report) {
     if !def.resources.fits(&limit) {
         let message = format!("the workflow asks for {} and may take {}", show(&def.resources), show(&limit));
         report
-            .error("insufficient-resources", def.places.limits, "resources", message)
+            .error("insufficient-resources", def.places.resources, "resources", message)
             .remedy("raise the limit or ask for less");
     }
     for (n, task) in def.tasks.iter().enumerate() {
@@ -135,7 +135,7 @@ pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut R
             show(&total)
         );
         report
-            .error("insufficient-resources", def.places.limits, "resources", message)
+            .error("insufficient-resources", def.places.resources, "resources", message)
             .remedy("ask for less or register more instances");
     }
     let mut asked: HashMap<String, Offer> = HashMap::new();

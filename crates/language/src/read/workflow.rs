@@ -370,6 +370,7 @@ impl Reading<'_> {
     fn workflow_resources(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
         let (resources, calls) = self.resources_and_calls(node, path);
         def.resources = resources;
+        def.places.resources = node.at;
         lower(&mut def.limits.max_calls, calls);
     }
 

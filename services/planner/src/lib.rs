@@ -1,0 +1,67 @@
+//! Planner service: workflow definitions in, immutable versions and plans out.
+//!
+//! It owns the tables `workflows` and `workflow_versions`, and nothing else. A version is stored only when its
+//! definition has no error; what no fleet can ever fit is refused at once. The registry's agents are a local snapshot:
+//! no request waits for the registry. It refuses to delete what has active executions, and to guess whether it has any
+//! when no executor answers.
+
+mod app;
+mod config;
+mod error;
+mod fleet;
+mod grpc;
+mod metrics;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use proto::planner::{
+    internal::v1::planner_internal_service_server::PlannerInternalServiceServer,
+    v1::planner_service_server::PlannerServiceServer,
+};
+use runtime::{Role, RoleContext, Service};
+use store::{Database, planner::PlannerStore};
+
+use crate::{app::App, config::Options, fleet::Fleet, grpc::Planner, metrics::PlannerMetrics};
+
+/// The planner, alone in its process or beside others.
+pub fn role() -> Role {
+    Role::new("planner", &["registry", "executor"], start)
+}
+
+async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
+    let store = PlannerStore::open(&database(&ctx)?).await.context("the planner's database")?;
+    let fleet = Arc::new(Fleet::default());
+    ctx.spawn("fleet", fleet::follow(ctx.clone(), fleet.clone()));
+    let app = Arc::new(App {
+        store: store.clone(),
+        fleet,
+        executor: ctx.peer("executor")?,
+        metrics: PlannerMetrics::new(&ctx.metrics),
+        options: Options::of(&ctx.settings),
+        compiled: app::cache(&ctx.settings),
+    });
+    let max = ctx.settings.server.grpc_message_max.len();
+    let planner = Planner::new(app);
+    // A plan is larger than the text it was made from; only executors fetch plans.
+    let inside = PlannerInternalServiceServer::new(planner.clone())
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(usize::MAX);
+    let public = PlannerServiceServer::new(planner)
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(usize::MAX);
+    Ok(Service::new().grpc(public).grpc(inside).descriptor(proto::DESCRIPTORS).on_drain(move || async move {
+        store.db().close().await;
+    }))
+}
+
+fn database(ctx: &RoleContext) -> anyhow::Result<Database> {
+    let settings = &ctx.settings;
+    if settings.is_postgres() {
+        return Ok(Database::Postgres(settings.database.url.expose().to_owned()));
+    }
+    let folder =
+        settings.sqlite_folder().context("database.url is neither a folder nor a postgres:// URL")?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("the data folder {}", folder.display()))?;
+    Ok(Database::Folder(folder))
+}

@@ -1,0 +1,5 @@
+//! Planner service. The library says what it owns and what it refuses.
+
+fn main() -> std::process::ExitCode {
+    runtime::run(&[planner::role()])
+}
