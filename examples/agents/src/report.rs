@@ -26,7 +26,7 @@ pub fn merge(input: &Value) -> Result<Value, Failure> {
     for part in &answered {
         section(&mut body, part, &mut sources);
     }
-    let mut report = format!("# {title}\n\n## Summary\n\n{}\n{body}", summary(&answered, &sources));
+    let mut report = format!("# {title}\n\n## Summary\n\n{}{body}", summary(&answered, &sources));
     if let Some(terms) = asked.from_dependencies("key_terms").and_then(Value::as_array) {
         let names: Vec<&str> = terms.iter().filter_map(|t| t.get("term")?.as_str()).take(12).collect();
         let _ = write!(report, "\n## Key terms\n\n{}\n", names.join(", "));
@@ -88,14 +88,13 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The best sentence for each question, each source once.
+/// The best sentence for each question that was not told for one before it.
 fn summary(answered: &[Answered], sources: &Sources) -> String {
     let mut out = String::new();
     let mut told: Vec<&str> = Vec::new();
-    for finding in answered.iter().filter_map(|a| a.findings.iter().find(|f| !f.source.is_empty())) {
-        if told.contains(&finding.source.as_str()) {
-            continue;
-        }
+    for part in answered {
+        let new = |f: &&Finding| !f.source.is_empty() && !told.contains(&f.source.as_str());
+        let Some(finding) = part.findings.iter().find(new) else { continue };
         told.push(&finding.source);
         let text = one_line(&finding.text);
         let first = crate::text::sentences(&text).first().map_or(text.as_str(), |(_, s)| s).to_owned();

@@ -146,7 +146,7 @@ fn subject(question: &str) -> String {
             run.push(word);
         }
     }
-    best.truncate(4);
+    best.truncate(3);
     best.join(" ")
 }
 
@@ -154,7 +154,7 @@ fn subject(question: &str) -> String {
 fn leans_on_others(clause: &str) -> bool {
     text::words(clause).any(|w| {
         matches!(w.as_str(), "it" | "its" | "they" | "them" | "their" | "this" | "that" | "these" | "those")
-    }) || text::terms(clause).len() < 3
+    }) || text::terms(clause).len() < 2
 }
 
 fn capital(text: &str) -> String {
@@ -173,8 +173,8 @@ mod tests {
             subquestions(question, 10),
             [
                 "How do durable workflow engines survive crashes?",
-                "What does it cost (durable workflow engines survive)?",
-                "Which alternatives exist (durable workflow engines survive)?",
+                "What does it cost (durable workflow engines)?",
+                "Which alternatives exist (durable workflow engines)?",
             ]
         );
     }

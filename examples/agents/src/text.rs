@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Words that carry no subject.
 const STOP_WORDS: &str = " a about after again all also although am an and any are as at be because been before being between both but by \
-can cannot could did do does doing done down during each either else even ever every few for from further get gets give given go goes had has have \
+can cannot could did do does doing done down during each either else even ever every exist exists few for from further get gets give given go goes had has have \
 having he her here hers him his how however i if in instead into is it its itself just know let like made make makes many may me might more most much \
 must my need needs never no nor not now of off often on once one only or other our out over own per rather same say says see seem seen shall she \
 should since so some something still such take takes than that the their them then there these they thing things this those though through thus to too \
