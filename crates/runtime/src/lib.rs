@@ -36,7 +36,7 @@ pub use ports::PortInUse;
 pub use process::{Fatal, TaskFailed};
 pub use readiness::ReadyFlag;
 pub use role::{BoundPorts, Role, RoleContext, Service};
-pub use run::{install_tls_provider, run, run_with};
+pub use run::{install_tls_provider, run, run_telling, run_with};
 pub use running::Running;
 pub use start::{Listen, Options, StartError, start};
 pub use telemetry::{Telemetry, TelemetryError};

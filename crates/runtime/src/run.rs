@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{Config, ConfigArgs, Listen, Options, Role, StartError, Telemetry, start};
+use crate::{Config, ConfigArgs, Listen, Options, Role, Running, StartError, Telemetry, start};
 
 /// Exit code after a second signal: 128 + SIGINT, as shells have it.
 const ABORTED: u8 = 130;
@@ -54,18 +54,33 @@ pub fn run(roles: &[Role]) -> ExitCode {
 
 /// Runs `roles` with settings that are read already, until a signal ends them. See [`run`] for the exit codes.
 pub fn run_with(roles: &[Role], config: &Config, listen: Listen) -> ExitCode {
+    run_telling(roles, config, listen, |_| {})
+}
+
+/// The same; `tell` is called once, when every role is ready for the first time.
+pub fn run_telling(
+    roles: &[Role],
+    config: &Config,
+    listen: Listen,
+    tell: impl FnOnce(&Running) + Send,
+) -> ExitCode {
     install_tls_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return complain(&format!("the async runtime cannot start: {e}")),
     };
-    let code = runtime.block_on(live(roles, config, listen));
+    let code = runtime.block_on(live(roles, config, listen, tell));
     // What ignored the end of the drain ends here.
     runtime.shutdown_background();
     code
 }
 
-async fn live(roles: &[Role], config: &Config, listen: Listen) -> ExitCode {
+async fn live(
+    roles: &[Role],
+    config: &Config,
+    listen: Listen,
+    tell: impl FnOnce(&Running) + Send,
+) -> ExitCode {
     // Before anything starts: a signal during the start must not kill a process that has begun to write.
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -85,8 +100,14 @@ async fn live(roles: &[Role], config: &Config, listen: Listen) -> ExitCode {
         },
         () = any(&mut term, &mut int) => return ExitCode::SUCCESS,
     };
+    let telling = async {
+        running.ready().await;
+        tell(&running);
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = any(&mut term, &mut int) => {}
+        () = telling => {}
         failed = running.failed() => {
             tracing::error!(role = failed.role, reason = failed.reason, "a part of this process failed: it ends");
             return ExitCode::from(FAILED);

@@ -147,6 +147,17 @@ impl Config {
         out
     }
 
+    /// Every setting with its effective value, passwords in URLs masked.
+    pub fn masked_entries(&self) -> Vec<Entry> {
+        let mut entries = self.entries();
+        for entry in &mut entries {
+            if let serde_json::Value::String(text) = &mut entry.value {
+                *text = leaf::mask_url(text);
+            }
+        }
+        entries
+    }
+
     /// Where the value of the setting at `path` came from.
     pub fn origin(&self, path: &str) -> &Layer {
         self.origins.get(path).unwrap_or(&Layer::Default)

@@ -1,0 +1,181 @@
+//! The command line as a tree. What each command does lies in `command/`.
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    command::{
+        agents, capacity, completions, config, dead_letters, dev, executions, fmt, health, migrate, plan,
+        run, serve, validate, workflows,
+    },
+    connect::ServerArgs,
+    out::Format,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  orchestra dev                                         everything in one process, data in ./orchestra-data
+  orchestra validate examples/*.yaml                    check definitions, no server needed
+  orchestra run examples/multi_agent_research.yaml --input-file input.json --follow
+  orchestra executions list --all-statuses -o json
+
+Exit codes:
+  0  done
+  1  the execution failed, or the server refused
+  2  the command line or a setting is wrong
+  3  what was named does not exist
+  4  a definition has errors
+  5  the server cannot be reached, or is not ready
+  6  a deadline passed
+  130  interrupted";
+
+/// Runs multi-agent AI workflows durably: one YAML file of agents and work in, finished work out, whatever crashes.
+#[derive(Debug, Parser)]
+#[command(name = "orchestra", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Globals {
+    /// Form of the result.
+    #[arg(
+        long = "output",
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs everything in one process: SQLite files in a folder, streams in memory.
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::Args),
+    /// Runs chosen roles, to be joined by others over PostgreSQL and Redis.
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(serve::Args),
+    /// Starts an execution of a definition file or of a stored workflow.
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::Args),
+    /// Checks definitions without a server; findings point at line and column.
+    #[command(after_help = validate::EXAMPLES)]
+    Validate(validate::Args),
+    /// Formats definitions: white space only, comments stay.
+    #[command(after_help = fmt::EXAMPLES)]
+    Fmt(fmt::Args),
+    /// Explains what a definition will do: levels, critical path, estimates, candidate agents.
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(plan::Args),
+    /// Stored workflows: list, get, versions, create, delete.
+    #[command(subcommand, visible_alias = "workflow", after_help = workflows::EXAMPLES)]
+    Workflows(workflows::Command),
+    /// Executions: list, get, watch, history, and the commands that steer them.
+    #[command(subcommand, visible_alias = "execution", after_help = executions::EXAMPLES)]
+    Executions(executions::Command),
+    /// Agents: list, get, register, import a card, delete.
+    #[command(subcommand, visible_alias = "agent", after_help = agents::EXAMPLES)]
+    Agents(agents::Command),
+    /// Messages that consumers gave up on: list, redrive.
+    #[command(subcommand, after_help = dead_letters::EXAMPLES)]
+    DeadLetters(dead_letters::Command),
+    /// How much room there is for executions and calls.
+    #[command(after_help = capacity::EXAMPLES)]
+    Capacity,
+    /// Whether the server and its roles are ready.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Args),
+    /// Brings the database's schemas up to this release, without starting anything.
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::Args),
+    /// Prints the effective settings and where each comes from, secrets masked.
+    #[command(after_help = config::EXAMPLES)]
+    Config(config::Args),
+    /// Prints a completion script for a shell.
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  orchestra "), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn command_lines_that_people_type_are_understood() {
+        for line in [
+            "dev --data /tmp/x --port 0 --grpc-port 0 --set executor.shards=8",
+            "serve --role registry --role planner",
+            "run a.yaml --input {} --follow",
+            "run name@1.0 --set a=1 --set b.c=2 --wait 30s -o json",
+            "validate a.yaml b.yaml --strict",
+            "fmt --check a.yaml",
+            "plan a.yaml --fleet",
+            "workflows list --prefix a --limit 5",
+            "workflow versions a",
+            "workflows delete a@1 --yes",
+            "executions list --status failed --status cancelled",
+            "executions list --all-statuses --workflow w",
+            "executions watch 0190b7a4-7c5e-7d5e-8f00-0000000000ff",
+            "executions resolve ID TASK --completed out.json",
+            "executions resolve ID TASK --item 2 --retry",
+            "executions input ID TASK answer.json",
+            "executions cancel ID --reason why",
+            "agents register a.json",
+            "agents import http://127.0.0.1:9000 --id x",
+            "agents delete a --force",
+            "dead-letters redrive 1",
+            "--server http://x:1 capacity",
+            "health",
+            "migrate --set database.url=postgres://u@h/d",
+            "config -o json",
+            "completions bash",
+        ] {
+            let words = std::iter::once("orchestra").chain(line.split(' '));
+            if let Err(refused) = Cli::try_parse_from(words) {
+                panic!("{line}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn command_lines_that_contradict_themselves_are_refused() {
+        for line in [
+            "run",
+            "run a.yaml --input {} --input-file b",
+            "run a.yaml --wait soon",
+            "validate",
+            "executions resolve ID TASK",
+            "executions resolve ID TASK --retry --failed x",
+            "executions list --status failed --all-statuses",
+            "agents delete a --force --refuse-if-busy",
+            "serve",
+            "completions klingon",
+        ] {
+            let words = std::iter::once("orchestra").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

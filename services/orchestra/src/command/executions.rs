@@ -1,0 +1,229 @@
+//! `orchestra executions`.
+
+use std::process::ExitCode;
+
+use api::client::{Client, CommandAnswer, Decision, ExecutionFilter};
+use base::Payload;
+use clap::{ArgGroup, Subcommand};
+
+use super::{
+    Context, Done,
+    page::{PageArgs, more},
+    run::ended,
+};
+use crate::{
+    exit::Failure,
+    follow, input,
+    out::{Out, duration, time},
+};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  orchestra executions list                          active ones
+  orchestra executions list --all-statuses --workflow multi_agent_research
+  orchestra executions get ID                        its tasks as a tree
+  orchestra executions watch ID                      live, until it ends
+  orchestra executions history ID -o json
+  orchestra executions pause ID; orchestra executions resume ID
+  orchestra executions resolve ID TASK --retry       a call of unknown outcome
+  orchestra executions input ID TASK answer.json     an agent's question";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists executions, newest first: active ones unless told otherwise.
+    List(List),
+    /// Shows one execution with its tasks.
+    Get {
+        /// UUID.
+        id: String,
+        /// Prints the output alone.
+        #[arg(long)]
+        output_only: bool,
+    },
+    /// Follows an execution live; the exit code is that of the execution.
+    Watch {
+        /// UUID.
+        id: String,
+    },
+    /// Prints the events of an execution, oldest first.
+    History {
+        /// UUID.
+        id: String,
+        /// Events after this number.
+        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        after: u64,
+        /// Most events; 0 = all.
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        limit: u32,
+    },
+    /// Lets no new call leave; running ones finish and are recorded.
+    Pause(Steer),
+    /// Goes on after a pause.
+    Resume(Steer),
+    /// Ends an execution; its agents are told.
+    Cancel(Steer),
+    /// Ends an execution at once; nobody waits for its agents.
+    Terminate(Steer),
+    /// Ends a task whose call has an unknown outcome (needs_decision).
+    #[command(group = ArgGroup::new("decision").required(true))]
+    Resolve {
+        /// UUID.
+        id: String,
+        /// The task.
+        task: String,
+        /// Item of a scattered task, from 0.
+        #[arg(long)]
+        item: Option<u32>,
+        /// The call did its work; this file (JSON or YAML) is its output.
+        #[arg(long, value_name = "FILE", group = "decision")]
+        completed: Option<String>,
+        /// It did not; the task fails with this message.
+        #[arg(long, value_name = "MESSAGE", group = "decision")]
+        failed: Option<String>,
+        /// Call again.
+        #[arg(long, group = "decision")]
+        retry: bool,
+    },
+    /// Answers a task whose agent asked for input (input_required).
+    Input {
+        /// UUID.
+        id: String,
+        /// The task.
+        task: String,
+        /// The answer, JSON or YAML; `-` is standard input.
+        file: String,
+        /// Item of a scattered task, from 0.
+        #[arg(long)]
+        item: Option<u32>,
+    },
+}
+
+/// Filters of `list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// A status: planning, executing, paused, completed, failed, cancelled, terminated. May be repeated.
+    #[arg(long, value_delimiter = ',', conflicts_with = "all_statuses")]
+    status: Vec<String>,
+    /// Ended ones too.
+    #[arg(long)]
+    all_statuses: bool,
+    /// Name, name@version or UUID of their workflow.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    workflow: String,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// An execution and why it is steered.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Steer {
+    /// UUID.
+    id: String,
+    /// Kept in the history.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> Done {
+    let out = &context.out;
+    // Files are read before a server is asked.
+    let payload = match &command {
+        Command::Resolve { completed: Some(file), .. } | Command::Input { file, .. } => {
+            Some(Payload::from_value(&input::read_file(file)?))
+        }
+        _ => None,
+    };
+    let client = context.globals.server.connect().await?;
+    match command {
+        Command::List(list) => show_list(out, &client, &list).await?,
+        Command::Get { id, output_only } => {
+            let execution = client.execution(&id).await?;
+            if output_only {
+                follow::print_output(out, &execution);
+            } else {
+                out.result(&execution, |out| follow::print_whole(out, &execution));
+            }
+        }
+        Command::Watch { id } => return ended(out, follow::follow(&client, &id, out).await?),
+        Command::History { id, after, limit } => history(out, &client, &id, after, limit).await?,
+        Command::Pause(s) => answer(out, &client.pause(&s.id, &s.reason).await?),
+        Command::Resume(s) => answer(out, &client.resume(&s.id, &s.reason).await?),
+        Command::Cancel(s) => answer(out, &client.cancel(&s.id, &s.reason).await?),
+        Command::Terminate(s) => answer(out, &client.terminate(&s.id, &s.reason).await?),
+        Command::Resolve { id, task, item, failed, .. } => {
+            let decision = match (payload, failed) {
+                (Some(output), _) => Decision::Completed(output),
+                (None, Some(message)) => Decision::Failed(message),
+                (None, None) => Decision::Retry,
+            };
+            answer(out, &client.resolve(&id, &task, item, &decision).await?);
+        }
+        Command::Input { id, task, item, .. } => {
+            let given = payload.unwrap_or_else(Payload::null);
+            answer(out, &client.answer(&id, &task, item, &given).await?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(out: &Out, answer: &CommandAnswer) {
+    out.result(answer, |out| {
+        let status = out.state(answer.status.as_str());
+        out.line(format_args!("{}  {status}", answer.execution_id));
+        if let Some(checkpoint) = &answer.checkpoint_id {
+            out.note(format_args!("checkpoint {checkpoint}"));
+        }
+    });
+}
+
+async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failure> {
+    let statuses = if list.all_statuses { vec!["all".to_owned()] } else { list.status.clone() };
+    let fetch = |page_size, page_token| {
+        let client = client.clone();
+        let (statuses, workflow) = (statuses.clone(), list.workflow.clone());
+        let filter = ExecutionFilter { statuses, workflow, page_size, page_token };
+        async move { client.executions(&filter).await }
+    };
+    let page = list.page.take(fetch).await?;
+    out.result(&page, |out| {
+        let rows = page.items.iter().map(|e| {
+            vec![
+                e.execution_id.clone(),
+                format!("{}@{}", e.workflow_name, e.workflow_version),
+                e.status.to_string(),
+                format!("{}/{}", e.metrics.tasks_completed, e.metrics.tasks_total),
+                time(&e.created_at),
+                duration(u64::try_from(e.metrics.runtime.as_millis()).unwrap_or(u64::MAX)),
+                e.current_phase.clone(),
+            ]
+        });
+        let headers = ["id", "workflow", "status", "tasks", "created", "runtime", "phase"];
+        let none = list.all_statuses || !list.status.is_empty();
+        let empty =
+            if none { "no executions" } else { "no active executions; --all-statuses shows ended ones" };
+        out.table(&headers, rows.collect(), empty);
+        more(out, &page);
+    });
+    Ok(())
+}
+
+async fn history(out: &Out, client: &Client, id: &str, mut after: u64, limit: u32) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    let mut lines = follow::EventLines::default();
+    loop {
+        let left = if limit == 0 { 1000 } else { (limit as usize - all.len()).min(1000) as u32 };
+        let part = client.history(id, after, left).await?;
+        for event in part.events {
+            after = after.max(event.seq);
+            if !out.is_for_programs() {
+                out.line(lines.line(out, &event));
+            }
+            all.push(event);
+        }
+        if !part.more || (limit > 0 && all.len() >= limit as usize) {
+            break;
+        }
+    }
+    out.result(&all, |_| {});
+    Ok(())
+}

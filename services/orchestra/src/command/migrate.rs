@@ -1,0 +1,65 @@
+//! `orchestra migrate`: schemas brought up to this release.
+
+use std::process::ExitCode;
+
+use base::ErrorCode;
+use runtime::{ConfigArgs, Settings};
+use serde_json::json;
+use store::{Database, Db, migrate::Schema};
+
+use super::{Context, Done, dev};
+use crate::exit::{Exit, Failure};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  orchestra migrate --set database.url=postgres://u:p@db/orchestra
+  DATABASE_URL=postgres://u:p@db/orchestra orchestra migrate
+
+Every service does this for its own schema when it starts; here it is a step of its own, for a role that may create
+tables while services may not.";
+
+/// Arguments of `migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Each service has a schema of its own.
+const SCHEMAS: [&Schema; 3] =
+    [&store::migrate::REGISTRY, &store::migrate::PLANNER, &store::migrate::EXECUTOR];
+
+pub(crate) async fn run(context: &Context, args: &Args) -> Done {
+    let config = dev::load(&args.config.sources())?;
+    let database = database(&config.settings)?;
+    let mut done = Vec::with_capacity(SCHEMAS.len());
+    for schema in SCHEMAS {
+        let opened = Db::open(&database, schema).await;
+        let db = opened.map_err(|cause| {
+            let said = format!("schema {}: {cause}", schema.name);
+            Failure::new(Exit::Failed, ErrorCode::Unavailable, said).remedy(
+                "check database.url: `orchestra config` prints it; a folder is used by one process at a time",
+            )
+        })?;
+        db.close().await;
+        done.push(json!({"schema": schema.name, "version": schema.migrations.len()}));
+        if !context.out.is_for_programs() {
+            context.out.line(format_args!("{:<10} is at version {}", schema.name, schema.migrations.len()));
+        }
+    }
+    context.out.result(&done, |_| {});
+    Ok(ExitCode::SUCCESS)
+}
+
+fn database(settings: &Settings) -> Result<Database, Failure> {
+    if settings.is_postgres() {
+        return Ok(Database::Postgres(settings.database.url.expose().to_owned()));
+    }
+    let folder = settings.sqlite_folder().ok_or_else(|| {
+        Failure::usage("database.url is neither a folder nor a postgres:// URL")
+            .remedy("`orchestra config` prints it and where it comes from")
+    })?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|cause| Failure::usage(format!("the data folder {}: {cause}", folder.display())))?;
+    Ok(Database::Folder(folder))
+}

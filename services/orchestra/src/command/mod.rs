@@ -1,0 +1,86 @@
+//! The commands, one file each, and how they are run.
+
+pub(crate) mod agents;
+pub(crate) mod capacity;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod dead_letters;
+pub(crate) mod dev;
+pub(crate) mod executions;
+pub(crate) mod fmt;
+pub(crate) mod health;
+pub(crate) mod migrate;
+mod page;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod validate;
+pub(crate) mod workflows;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command, Globals},
+    exit::Failure,
+    out::Out,
+};
+
+/// Exit code after Ctrl-C, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What a command is given besides its own arguments.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) out: Out,
+    pub(crate) globals: Globals,
+}
+
+type Done = Result<ExitCode, Failure>;
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    runtime::install_tls_provider();
+    let Cli { globals, command } = Cli::parse();
+    let context = Context { out: Out::new(globals.format), globals };
+    match dispatch(&context, command) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print(&context.out);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Done {
+    match command {
+        // Those that are processes of their own make their own runtime.
+        Command::Dev(args) => dev::run(context, &args),
+        Command::Serve(args) => serve::run(&args),
+        // Those that need no server.
+        Command::Validate(args) => validate::run(context, &args),
+        Command::Fmt(args) => fmt::run(context, &args),
+        Command::Config(args) => config::run(context, &args),
+        Command::Completions(args) => completions::run(&args),
+        // Those that ask one.
+        Command::Migrate(args) => block_on(migrate::run(context, &args)),
+        Command::Run(args) => block_on(run::run(context, &args)),
+        Command::Plan(args) => block_on(plan::run(context, &args)),
+        Command::Workflows(command) => block_on(workflows::run(context, command)),
+        Command::Executions(command) => block_on(executions::run(context, command)),
+        Command::Agents(command) => block_on(agents::run(context, command)),
+        Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),
+        Command::Capacity => block_on(capacity::run(context)),
+        Command::Health(args) => block_on(health::run(context, &args)),
+    }
+}
+
+fn block_on(command: impl Future<Output = Done>) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        runtime.map_err(|e| Failure::usage(format!("this process cannot start its threads: {e}")))?;
+    let done = runtime.block_on(command);
+    runtime.shutdown_background();
+    done
+}
