@@ -194,6 +194,20 @@ async fn an_agent_registers_until_it_is_accepted_and_takes_itself_back() {
     assert_eq!(definition["capabilities"][0]["performance"]["responseTime"]["max"], 1000);
 }
 
+#[test]
+fn the_registry_takes_the_definition_without_a_finding() {
+    let definition = shouter().provider("us").definition("voice-1", "http://127.0.0.1:4000");
+    let checked = catalog::AgentDefinition::from_value(&definition).unwrap();
+    assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+    let capability = &checked.definition.capabilities[0];
+    assert_eq!((capability.effect, capability.version.as_str()), (Some(Effect::Irreversible), "2"));
+    assert_eq!(
+        (checked.definition.capacity, checked.definition.agent_type.as_str()),
+        (Some(3), "voice_agent")
+    );
+    assert_eq!(checked.definition.interface.and_then(|i| i.streaming), Some(true));
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let running = shouter().start(ServeOptions::default()).await.unwrap();
