@@ -18,6 +18,12 @@ use super::class_of;
 #[error("log row: {0}")]
 pub struct LogError(pub(super) String);
 
+impl LogError {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 type Result<T> = std::result::Result<T, LogError>;
 
 /// Finds large payloads by hash.

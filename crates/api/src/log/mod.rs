@@ -5,11 +5,13 @@
 
 mod decode;
 mod encode;
+mod result;
 
 use base::FailureClass;
 
 pub use decode::{LogError, Resolver, decode_payload, decode_row};
 pub use encode::{Large, encode_payload, encode_row};
+pub use result::{CallResult, decode_result, encode_result};
 
 /// Schema number of rows written by this build.
 pub const LOG_SCHEMA: u16 = 1;

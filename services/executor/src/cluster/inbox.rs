@@ -1,0 +1,365 @@
+//! Commands for shards without an owner: rows, and wake-ups on the bus.
+//!
+//! A replica that cannot reach an owner writes the command down and wakes the shard's stream. The owner reads the
+//! inbox on a wake-up, when it takes the shard and every few seconds; the commit that answers a command deletes its
+//! row, so it takes effect once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use api::{
+    Fault,
+    log::{decode_payload, encode_payload},
+};
+use base::{ErrorCode, ExecutionId, Tenant};
+use bus::{ConsumerOptions, DeadLetter, Message, Received, Sharing, Subscription, header};
+use bytes::Bytes;
+use prost::Message as _;
+use proto::log::v1 as pb;
+use store::journal::{DeadLetter as Letter, Group, InboxRow, Item, LetterState};
+use tokio::{sync::Notify, task::JoinSet};
+use uuid::Uuid;
+use workflow::Resolution;
+
+use super::{Cluster, Inner};
+use crate::engine::{Command, away};
+
+/// Rows that are read at once.
+const ROWS: u32 = 500;
+/// The consumer group of owners.
+const GROUP: &str = "executor";
+/// Shards whose wake-ups are listened to, each with a consumer of its own; the rows of others are found by looking.
+const LISTENED_MAX: usize = 256;
+
+/// Shards whose inbox is to be read.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    shards: Mutex<BTreeSet<u16>>,
+    notify: Notify,
+    /// Commands that are under way in the engine.
+    open: Mutex<HashSet<Uuid>>,
+}
+
+impl Wanted {
+    pub(crate) fn look(&self, shard: u16) {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).insert(shard);
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> Vec<u16> {
+        std::mem::take(&mut *self.shards.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
+    fn begin(&self, id: Uuid) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    fn end(&self, id: Uuid) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+impl Cluster {
+    /// Leaves a command for whoever will own the execution. It is on disk when this returns, and takes effect once,
+    /// however often the same `command_id` is left.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn leave_command(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        command: &Command,
+        by: &str,
+        command_id: Uuid,
+    ) -> Result<(), Fault> {
+        let inner = &self.inner;
+        let shard = id.shard(u32::from(inner.options.shards)) as u16;
+        let (kind, body) = encode(command, by);
+        let row = InboxRow {
+            shard,
+            command_id,
+            tenant: tenant.clone(),
+            execution_id: id,
+            kind: kind.into(),
+            body,
+            created_at: inner.clock.now(),
+        };
+        inner.journal.put_inbox(row).await.map_err(away)?;
+        let wake = Message::new(command_id.to_string().into_bytes())
+            .with_header(header::TENANT, tenant.to_string().into_bytes())
+            .with_header(header::KIND, Bytes::from_static(b"wake"));
+        // Only a wake-up: the owner finds the row without it, a little later.
+        if let Err(error) = inner.bus.publish(&inner.options.keys.commands(u32::from(shard)), &[wake]).await {
+            tracing::debug!(%error, "a shard's owner could not be woken");
+        }
+        Ok(())
+    }
+}
+
+/// Reads inboxes until the cluster stops.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let mut all = tokio::time::interval(inner.options.inbox_every);
+    all.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut open = JoinSet::new();
+    loop {
+        let shards = tokio::select! {
+            () = inner.stopped() => return,
+            Some(_) = open.join_next(), if !open.is_empty() => continue,
+            () = inner.inbox.notify.notified() => inner.inbox.take(),
+            _ = all.tick() => inner.map.load().here().iter().copied().collect(),
+        };
+        let map = inner.map.load_full();
+        let shards: Vec<u16> = shards.into_iter().filter(|s| map.here().contains(s)).collect();
+        if shards.is_empty() {
+            continue;
+        }
+        match inner.journal.read_inbox(&shards, ROWS).await {
+            Ok(rows) => {
+                // Commands on one execution take effect in the order in which they were left.
+                let mut by_execution: BTreeMap<ExecutionId, Vec<InboxRow>> = BTreeMap::new();
+                for row in rows.into_iter().filter(|row| inner.inbox.begin(row.command_id)) {
+                    by_execution.entry(row.execution_id).or_default().push(row);
+                }
+                for rows in by_execution.into_values() {
+                    let inner = inner.clone();
+                    open.spawn(async move {
+                        for row in rows {
+                            let id = row.command_id;
+                            inner.obey(row).await;
+                            inner.inbox.end(id);
+                        }
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the inbox could not be read"),
+        }
+    }
+}
+
+impl Inner {
+    async fn obey(&self, row: InboxRow) {
+        let (command, by) = match decode(&row.kind, row.body.clone()) {
+            Ok(found) => found,
+            Err(why) => return self.give_up(row, &why).await,
+        };
+        let id = row.command_id;
+        match self.engine.command_of_inbox(&row.tenant, row.execution_id, command, &by, id).await {
+            Ok(done) => tracing::debug!(execution = %row.execution_id, status = done.status.as_str(), "a command took effect"),
+            // It stays: the next owner, or the next look, finds it.
+            Err(error) if error.code.is_retryable() || error.code == ErrorCode::NotOwner => {
+                tracing::debug!(%error, "a command waits");
+            }
+            Err(error) => {
+                tracing::info!(execution = %row.execution_id, %error, "a command that waited is refused");
+                self.strike(&row).await;
+            }
+        }
+    }
+
+    /// A row that no build of ours can read does not block the inbox: it becomes a dead letter.
+    async fn give_up(&self, row: InboxRow, why: &str) {
+        let stream = self.options.keys.commands(u32::from(row.shard));
+        let letter = Letter {
+            id: row.command_id,
+            tenant: row.tenant.clone(),
+            stream: stream.key().to_owned(),
+            consumer: GROUP.into(),
+            reason: why.to_owned(),
+            body: row.body.clone(),
+            deliveries: 1,
+            created_at: self.clock.now(),
+            state: LetterState::Waiting,
+        };
+        if self.bury(letter, None).await {
+            self.strike(&row).await;
+        }
+    }
+
+    /// Writes a dead letter and announces it. `false`: it could not be written.
+    async fn bury(&self, letter: Letter, place: Option<bus::EntryId>) -> bool {
+        let announcement = DeadLetter {
+            tenant: letter.tenant.to_string(),
+            stream: letter.stream.clone(),
+            group: letter.consumer.clone(),
+            id: place.unwrap_or_default(),
+            deliveries: letter.deliveries,
+            reason: letter.reason.clone(),
+        };
+        if let Err(error) = self.journal.put_dead_letter(letter).await {
+            tracing::warn!(%error, "a dead letter could not be written");
+            return false;
+        }
+        if let Err(error) = self.bus.publish(&self.options.keys.dead_letters(), &[announcement.to_message()]).await {
+            tracing::debug!(%error, "a dead letter could not be announced");
+        }
+        true
+    }
+
+    /// Deletes a row without an event: nothing followed from it.
+    async fn strike(&self, row: &InboxRow) {
+        let mut item = Item::new(row.execution_id, row.tenant.clone());
+        item.inbox_done.push(row.command_id);
+        let group = Group { by: self.me.clone(), shard: row.shard, items: vec![item] };
+        match self.journal.commit(group).await {
+            Ok(_) => {}
+            Err(e) if e.ends_the_process() => (self.fatal)(&e.to_string()),
+            Err(error) => tracing::warn!(%error, "a refused command stays in the inbox"),
+        }
+    }
+}
+
+/// Listens to the wake-ups of the shards that are here until the cluster stops.
+pub(crate) async fn listen(inner: Arc<Inner>) {
+    let mut changes = inner.map_changed.subscribe();
+    let mut listeners: BTreeMap<u16, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let map = inner.map.load_full();
+        listeners.retain(|shard, task| {
+            let stays = map.here().contains(shard);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for shard in map.here().iter().take(LISTENED_MAX) {
+            listeners.entry(*shard).or_insert_with(|| tasks.spawn(wake(inner.clone(), *shard)));
+        }
+        tokio::select! {
+            () = inner.stopped() => return,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+async fn wake(inner: Arc<Inner>, shard: u16) {
+    let options = ConsumerOptions {
+        sharing: Sharing::Exclusive,
+        claim_after: inner.options.claim_after,
+        deliveries_max: inner.options.deliveries_max,
+        ..ConsumerOptions::default()
+    };
+    let stream = inner.options.keys.commands(u32::from(shard));
+    let subscription = Subscription::new(GROUP, inner.me.id.as_str()).with(options);
+    let mut consumer = inner.bus.subscribe(&stream, subscription);
+    let acks = consumer.acks();
+    loop {
+        match consumer.next().await {
+            Ok(Received::CatchUp(_)) => inner.inbox.look(shard),
+            Ok(Received::Batch(batch)) => {
+                // The rows hold the commands: a wake-up is done as soon as it is heard.
+                inner.inbox.look(shard);
+                let receipts: Vec<_> = batch.iter().map(|d| d.receipt).collect();
+                if let Err(error) = acks.ack(&receipts).await {
+                    tracing::debug!(%error, "wake-ups could not be acknowledged; they come again");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "wake-ups cannot be read; the inbox is still looked at every few seconds");
+                return;
+            }
+        }
+    }
+}
+
+fn encode(command: &Command, by: &str) -> (&'static str, Bytes) {
+    let mut body = pb::InboxCommand { by: by.to_owned(), ..pb::InboxCommand::default() };
+    let kind = match command {
+        Command::Pause { reason } => {
+            body.reason.clone_from(reason);
+            "pause"
+        }
+        Command::Resume => "resume",
+        Command::Cancel { reason } => {
+            body.reason.clone_from(reason);
+            "cancel"
+        }
+        Command::Terminate { reason } => {
+            body.reason.clone_from(reason);
+            "terminate"
+        }
+        Command::Resolve { task, item, decision } => {
+            body.task.clone_from(task);
+            body.item = *item;
+            let (text, payload, reason) = match decision {
+                Resolution::Completed(output) => ("completed", Some(encode_payload(output)), ""),
+                Resolution::Failed(message) => ("failed", None, &**message),
+                Resolution::Retry => ("retry", None, ""),
+            };
+            body.decision = text.into();
+            body.payload = payload;
+            body.reason = reason.into();
+            "resolve"
+        }
+        Command::Answer { task, item, input } => {
+            body.task.clone_from(task);
+            body.item = *item;
+            body.payload = Some(encode_payload(input));
+            "answer"
+        }
+    };
+    (kind, Bytes::from(body.encode_to_vec()))
+}
+
+fn decode(kind: &str, body: Bytes) -> Result<(Command, String), String> {
+    let body = pb::InboxCommand::decode(body).map_err(|e| format!("the body of the command is unreadable: {e}"))?;
+    let pb::InboxCommand { by, reason, task, item, decision, payload } = body;
+    let payload = || decode_payload(payload.clone(), &|_| None).map_err(|e| e.to_string());
+    let command = match kind {
+        "pause" => Command::Pause { reason },
+        "resume" => Command::Resume,
+        "cancel" => Command::Cancel { reason },
+        "terminate" => Command::Terminate { reason },
+        "answer" => Command::Answer { task, item, input: payload()? },
+        "resolve" => {
+            let decision = match decision.as_str() {
+                "completed" => Resolution::Completed(payload()?),
+                "failed" => Resolution::Failed(reason.into()),
+                "retry" => Resolution::Retry,
+                other => return Err(format!("the decision {other:?} is unknown to this build")),
+            };
+            Command::Resolve { task, item, decision }
+        }
+        other => return Err(format!("the command {other:?} is unknown to this build")),
+    };
+    Ok((command, by))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Payload;
+
+    use super::*;
+
+    #[test]
+    fn commands_read_back_as_written() {
+        let payload = || Payload::json_text(Bytes::from_static(b"[1]"));
+        let task = || String::from("t");
+        for command in [
+            Command::Pause { reason: "lunch".into() },
+            Command::Resume,
+            Command::Cancel { reason: "no".into() },
+            Command::Terminate { reason: "now".into() },
+            Command::Answer { task: task(), item: 2, input: payload() },
+            Command::Resolve { task: task(), item: 1, decision: Resolution::Completed(payload()) },
+            Command::Resolve { task: task(), item: 1, decision: Resolution::Failed("broken".into()) },
+            Command::Resolve { task: task(), item: 0, decision: Resolution::Retry },
+        ] {
+            let (kind, body) = encode(&command, "ann");
+            let (found, by) = decode(kind, body).unwrap();
+            assert_eq!(format!("{found:?}"), format!("{command:?}"));
+            assert_eq!(by, "ann");
+        }
+    }
+
+    #[test]
+    fn what_no_build_wrote_is_named() {
+        assert!(decode("dance", Bytes::new()).unwrap_err().contains("dance"));
+        assert!(decode("pause", Bytes::from_static(b"\xff")).unwrap_err().contains("unreadable"));
+        assert!(decode("answer", Bytes::new()).unwrap_err().contains("payload"));
+    }
+}
