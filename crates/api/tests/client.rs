@@ -1,4 +1,5 @@
 //! The client against a scripted server: what it repeats, what it resumes, what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests too
 
 use std::{
     collections::VecDeque,

@@ -50,6 +50,13 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Reads a key that [`Keys`] made.
+    pub fn parse(key: &str) -> Option<Self> {
+        let rest = key.split("orchestra:").last()?;
+        let name = rest.split(':').next()?;
+        let family = Family::ALL.into_iter().find(|f| f.name() == name)?;
+        key.contains("orchestra:").then(|| Self { key: key.into(), family })
+    }
     /// The key in Redis.
     pub fn key(&self) -> &str {
         &self.key
@@ -135,6 +142,16 @@ fn escape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_reads_back_as_its_stream() {
+        let keys = Keys::new("test");
+        for stream in [keys.commands(7), keys.tasks("gpu:a"), keys.dead_letters()] {
+            assert_eq!(Stream::parse(stream.key()), Some(stream));
+        }
+        assert_eq!(Stream::parse("orchestra:else:{1}"), None);
+        assert_eq!(Stream::parse("events"), None);
+    }
 
     #[test]
     fn keys_of_a_partition_share_a_hash_tag() {

@@ -54,6 +54,8 @@ pub struct CallRequest {
     pub total: Option<Duration>,
     /// Somebody follows: progress is wanted.
     pub followed: bool,
+    /// The outcome must not stay unknown: learn the agent's name for the call as early as possible.
+    pub bind_early: bool,
     /// Expected to be short: send and wait.
     pub short: bool,
 }

@@ -2,7 +2,18 @@
 //!
 //! Refuses: to act before the facts are on disk, to repeat a call that could do harm, to hold a lock over IO.
 
+pub mod agents;
+pub mod app;
 pub mod call;
+pub mod cluster;
 pub mod engine;
+mod fleet;
+pub mod grpc;
+pub mod internal;
 mod plan_cache;
+pub mod planner;
 pub mod plans;
+mod role;
+mod wire;
+
+pub use role::role;

@@ -6,12 +6,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use api::Fault;
 use base::{CallContext, Tenant, WorkflowId};
 use moka::future::Cache;
 use tokio::sync::Mutex;
 
 use crate::{
-    engine::EngineError,
     plans::{PlanEntry, PlanSource},
 };
 
@@ -23,7 +23,7 @@ type Key = (Tenant, WorkflowId, Arc<str>);
 #[derive(Default)]
 struct Newest {
     asked_at: Option<Instant>,
-    found: Option<Result<Arc<PlanEntry>, EngineError>>,
+    found: Option<Result<Arc<PlanEntry>, Fault>>,
 }
 
 pub(crate) struct PlanCache {
@@ -43,7 +43,7 @@ impl PlanCache {
         tenant: &Tenant,
         workflow: WorkflowId,
         version: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         let key = (tenant.clone(), workflow, Arc::from(version));
         if let Some(found) = self.versions.get(&key).await {
             return Ok(found);
@@ -58,7 +58,7 @@ impl PlanCache {
         &self,
         context: &CallContext,
         workflow: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         let arrived = Instant::now();
         let key = (context.tenant.clone(), Arc::from(workflow));
         let slot = self.newest.get_with(key, async { Arc::default() }).await;
@@ -81,7 +81,7 @@ impl PlanCache {
         context: &CallContext,
         text: &str,
         format: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         self.ask(context, "", Some((text, format))).await
     }
 
@@ -90,7 +90,7 @@ impl PlanCache {
         context: &CallContext,
         workflow: &str,
         inline: Option<(&str, &str)>,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         let found = self.source.plan(context, workflow, inline).await?;
         let key = (context.tenant.clone(), found.workflow_id, Arc::from(found.version.as_str()));
         if let Some(known) = self.versions.get(&key).await {
@@ -99,7 +99,7 @@ impl PlanCache {
         // Compiling is work of a definition's size: off the threads that carry the executions.
         let entry = tokio::task::spawn_blocking(move || PlanEntry::new(found)).await;
         let entry = entry
-            .map_err(|_| EngineError::new(base::ErrorCode::Internal, "the plan could not be compiled"))?;
+            .map_err(|_| Fault::new(base::ErrorCode::Internal, "the plan could not be compiled"))?;
         let entry = Arc::new(entry?);
         self.versions.insert(key, entry.clone()).await;
         Ok(entry)

@@ -1,10 +1,12 @@
 //! Compiled plans of workflow versions, cached. Nothing is compiled on the hot path.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use api::Fault;
 use async_trait::async_trait;
 use base::{CallContext, ErrorCode, WorkflowId};
-use catalog::Need;
+use arc_swap::ArcSwapOption;
+use catalog::{Need, Outcome, Snapshot};
 use jsonschema::Validator;
 use serde_json::Value;
 use workflow::{
@@ -12,7 +14,7 @@ use workflow::{
     plan::{Plan, TaskPlan},
 };
 
-use crate::engine::{EngineError, NeedClass};
+use crate::engine::NeedClass;
 
 /// A workflow version, ready to run.
 pub struct PlanEntry {
@@ -31,7 +33,11 @@ pub struct PlanEntry {
     input: Option<Validator>,
     outputs: Vec<Option<Validator>>,
     inputs: Vec<Option<Validator>>,
+    /// The pre-check of one fleet.
+    checked: ArcSwapOption<Checked>,
 }
+
+type Checked = (Arc<Snapshot>, Result<Vec<Arc<str>>, Fault>);
 
 /// Where plans come from.
 #[async_trait]
@@ -43,7 +49,7 @@ pub trait PlanSource: Send + Sync + 'static {
         context: &CallContext,
         workflow: &str,
         inline: Option<(&str, &str)>,
-    ) -> Result<FoundPlan, EngineError>;
+    ) -> Result<FoundPlan, Fault>;
 }
 
 /// A plan as the planner gives it.
@@ -61,9 +67,9 @@ pub struct FoundPlan {
 
 impl PlanEntry {
     /// Compiles what the planner gave.
-    pub fn new(found: FoundPlan) -> Result<Self, EngineError> {
+    pub fn new(found: FoundPlan) -> Result<Self, Fault> {
         let bad = |what: String| {
-            EngineError::new(
+            Fault::new(
                 ErrorCode::Internal,
                 format!("the plan of {}@{} is unusable: {what}", found.name, found.version),
             )
@@ -86,14 +92,15 @@ impl PlanEntry {
             input,
             outputs,
             inputs,
+            checked: ArcSwapOption::empty(),
         })
     }
 
     /// Checks the execution's input; the error names the place in it.
-    pub fn check_input(&self, input: &base::Payload) -> Result<(), EngineError> {
+    pub fn check_input(&self, input: &base::Payload) -> Result<(), Fault> {
         let Some(validator) = &self.input else { return Ok(()) };
         let bad = |what: String, place: String| {
-            Err(EngineError::new(ErrorCode::InvalidArgument, what).field(&format!("input{place}")))
+            Err(Fault::new(ErrorCode::InvalidArgument, what).field(&format!("input{place}")))
         };
         let Some(value) = input.json() else { return bad("the input is not JSON".into(), String::new()) };
         match validator.iter_errors(&value).next() {
@@ -112,6 +119,34 @@ impl PlanEntry {
     /// Checks what an agent is about to be given for `task`.
     pub fn check_task_input(&self, task: u32, input: &base::Payload) -> Result<(), String> {
         check(self.inputs.get(task as usize).and_then(Option::as_ref), input, "input")
+    }
+
+    /// Agents that could serve the tasks, each once.
+    ///
+    /// # Errors
+    /// `insufficient_resources` when no registered agent can ever serve a task.
+    pub fn candidates(&self, fleet: &Arc<Snapshot>) -> Result<Vec<Arc<str>>, Fault> {
+        let known = self.checked.load();
+        if let Some((seen, result)) = known.as_deref().filter(|(seen, _)| Arc::ptr_eq(seen, fleet)) {
+            let _ = seen;
+            return result.clone();
+        }
+        let result = self.look_for(fleet);
+        self.checked.store(Some(Arc::new((fleet.clone(), result.clone()))));
+        result
+    }
+
+    fn look_for(&self, fleet: &Snapshot) -> Result<Vec<Arc<str>>, Fault> {
+        let mut found = BTreeSet::new();
+        for (task, class) in self.compiled.plan().tasks.iter().zip(&self.needs) {
+            let matched = fleet.matches(&class.need);
+            if let Outcome::Never(reason) = matched.outcome {
+                let text = format!("task {} can never run: {reason}; register an agent that can do it", task.id);
+                return Err(Fault::new(ErrorCode::InsufficientResources, text).field(task.id.clone()));
+            }
+            found.extend(matched.candidates.iter().map(|c| Arc::<str>::from(c.agent.id().as_str())));
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Executions of the workflow at once, when it limits them above one (one is a unique row instead).

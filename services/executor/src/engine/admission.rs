@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base::{ExecutionId, WorkflowId};
@@ -153,6 +153,3 @@ impl Inner {
         }
     }
 }
-
-/// Shared by all lanes of a replica.
-pub(crate) type SharedAdmission = Arc<Admission>;

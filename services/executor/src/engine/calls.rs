@@ -19,6 +19,9 @@ impl Lane {
     /// Looks for an instance for a ready call, from `at` on.
     pub(crate) fn dispatch(&mut self, id: ExecutionId, call: CallKey, at: Timestamp) {
         let now = self.now();
+        if !self.takes(self.shared.shard_of(id)) {
+            return;
+        }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         if at > now {
             self.wheel.push(Reverse((at, id, Some(call))));
@@ -27,7 +30,7 @@ impl Lane {
         let state = &hot.state;
         let ready = state.call(call).filter(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
         let Some(ready) = ready.filter(|_| state.status() == Status::Executing) else { return };
-        if state.in_flight() >= state.calls_max() {
+        if state.room() == 0 {
             hot.held.push(call);
             return;
         }
@@ -63,13 +66,16 @@ impl Lane {
     /// A slot became free for a call that waited.
     pub(crate) fn granted(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
         let now = self.now();
+        if !self.takes(self.shared.shard_of(id)) {
+            return;
+        }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         let ready =
             hot.state.call(call).is_some_and(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
         if !ready || hot.outbox.contains_key(&call) {
             return;
         }
-        if hot.state.in_flight() >= hot.state.calls_max() {
+        if hot.state.room() == 0 {
             hot.held.push(call);
             return;
         }
@@ -221,6 +227,7 @@ impl Lane {
             idle: plan.timeouts.heartbeat.unwrap_or(limits.call_idle_timeout),
             total: plan.timeouts.attempt,
             followed: !hot.watchers.is_empty() || !self.workflow_watchers.is_empty(),
+            bind_early: !attempt.to.effect.repeats(),
             short: plan.expected.is_some_and(|e| e < limits.short_call),
         }
     }
@@ -232,6 +239,11 @@ impl Lane {
         let was_sent = own.is_some() || attempt.bound.is_some();
         if let Some(open) = own {
             open.task.abort();
+        }
+        if attempt.to.caller != self.caller && self.shared.is_alive(&attempt.to.caller) {
+            if let Some(links) = self.shared.links.get() {
+                links.elsewhere.abort(&attempt.to.caller.member, id, call, number);
+            }
         }
         // Known only by its message id: there is nothing that could be cancelled by name.
         if attempt.bound.is_none() || !was_sent {
@@ -260,6 +272,10 @@ impl Lane {
                         hot.open.remove(&call);
                         hot.progress.remove(&call);
                     }
+                }
+                if let Some((_, open)) = self.current(id, call) {
+                    let failed = matches!(outcome, CallOutcome::Failed { .. });
+                    self.shared.measured.record(&open.to.instance, failed, call_us);
                 }
                 self.call_done(id, call, attempt, outcome, call_us);
                 self.release_held(id);

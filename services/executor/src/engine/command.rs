@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::Fault;
 use base::{CheckpointId, ErrorCode, ExecutionId, Tenant};
 use tokio::sync::oneshot;
 use workflow::{CallKey, Input, Refusal, State};
@@ -9,28 +10,28 @@ use workflow::{CallKey, Input, Refusal, State};
 use super::{
     crash,
     lane::Lane,
-    msg::{Command, Commanded, EngineError, Msg},
+    msg::{Command, Commanded, Msg},
     view::{self, ExecutionView},
 };
 
 impl Lane {
     /// A command: on the execution in memory, or as soon as it is there.
     pub(crate) fn command(&mut self, msg: Msg) {
-        let Msg::Command { id, tenant, command, by, reply } = msg else { return };
+        let Msg::Command { id, tenant, command, by, inbox, reply } = msg else { return };
         let shard = self.shared.shard_of(id);
-        if !self.shards.contains_key(&shard) {
-            let _ = reply.send(Err(EngineError::new(ErrorCode::NotOwner, "the shard is not here")));
+        if !self.takes(shard) {
+            let _ = reply.send(Err(Fault::new(ErrorCode::NotOwner, "the shard is not here")));
             return;
         }
         if !self.hot.contains_key(&id) {
             self.load(id, shard, None);
             if let Some(loading) = self.loading.get_mut(&id) {
-                loading.waiting.push(Msg::Command { id, tenant, command, by, reply });
+                loading.waiting.push(Msg::Command { id, tenant, command, by, inbox, reply });
             }
             return;
         }
         if self.hot.get(&id).is_none_or(|hot| hot.tenant != tenant) {
-            let _ = reply.send(Err(EngineError::not_found(id)));
+            let _ = reply.send(Err(Fault::not_found("execution", id)));
             return;
         }
         let checkpoint = CheckpointId::new(uuid::Uuid::now_v7());
@@ -45,7 +46,7 @@ impl Lane {
                 self.feed(id, &input).map_err(refused).map(|()| matches!(input, Input::Pause { .. }))
             }
             Some(Err(error)) => Err(error),
-            None => Err(EngineError::not_found(id)),
+            None => Err(Fault::not_found("execution", id)),
         };
         let Some(hot) = self.hot.get_mut(&id) else { return };
         match result {
@@ -53,6 +54,7 @@ impl Lane {
             Ok(pause) => {
                 let own = if paused_before { hot.state.last_checkpoint() } else { Some(checkpoint) };
                 let done = Commanded { status: hot.state.status(), checkpoint: own.filter(|_| pause) };
+                hot.pending.inbox_done.extend(inbox);
                 hot.when_durable(Box::new(move || drop(reply.send(Ok(done)))));
                 self.mark(id);
             }
@@ -87,7 +89,7 @@ fn input_of(
     command: Command,
     by: Arc<str>,
     checkpoint: CheckpointId,
-) -> Result<Input, EngineError> {
+) -> Result<Input, Fault> {
     Ok(match command {
         Command::Pause { reason } => Input::Pause { by, reason: reason.into(), checkpoint },
         Command::Resume => Input::Resume { by },
@@ -102,16 +104,16 @@ fn input_of(
     })
 }
 
-fn call_of(state: &State, task: &str, item: u32) -> Result<CallKey, EngineError> {
+fn call_of(state: &State, task: &str, item: u32) -> Result<CallKey, Fault> {
     let index = state.plan().task_index(task).ok_or_else(|| {
         let ids = state.plan().plan().tasks.iter().map(|t| t.id.as_str());
         let hint = base::finding::nearest(task, ids).map(|n| format!("; nearest: {n}")).unwrap_or_default();
-        EngineError::new(ErrorCode::NotFound, format!("the execution has no task {task:?}{hint}"))
+        Fault::new(ErrorCode::NotFound, format!("the execution has no task {task:?}{hint}"))
             .field("task_id")
     })?;
     Ok(CallKey::new(index, item))
 }
 
-fn refused(refusal: Refusal) -> EngineError {
-    EngineError::new(ErrorCode::InvalidState, refusal.to_string())
+fn refused(refusal: Refusal) -> Fault {
+    Fault::new(ErrorCode::InvalidState, refusal.to_string())
 }

@@ -14,7 +14,7 @@ use std::{
 use balance::{Ask, Entry, FairQueue, Slot as Place, choice::Condition, choose};
 use base::{AgentId, ExecutionId, Tenant, Timestamp};
 use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use workflow::CallKey;
 
 use super::msg::Msg;
@@ -73,9 +73,6 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    pub(crate) fn instance(&self) -> &InstanceEntry {
-        &self.agent.instances[self.instance]
-    }
     pub(crate) fn instance_key(&self) -> Arc<str> {
         self.slot.1.clone()
     }
@@ -94,7 +91,7 @@ impl std::fmt::Debug for Permit {
 }
 
 /// Agent, and `agent/instance`.
-type SlotKey = (AgentId, Arc<str>);
+pub(crate) type SlotKey = (AgentId, Arc<str>);
 
 #[derive(Default)]
 struct Slot {
@@ -116,8 +113,8 @@ struct Inner {
     waiting: Queue,
     /// Classes with waiting calls that could use the agent.
     interested: HashMap<AgentId, BTreeSet<u64>>,
-    /// What another replica lets us use; absent = the instance's own capacity.
-    lent: HashMap<SlotKey, u32>,
+    /// What other replicas let us use; `None` = every instance's own capacity.
+    lent: Option<HashMap<SlotKey, u32>>,
     in_flight: u32,
     salt: u64,
 }
@@ -125,6 +122,7 @@ struct Inner {
 /// Chooses instances and keeps their slots.
 pub(crate) struct Dispatcher {
     region: String,
+    wanting: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -137,11 +135,11 @@ impl Dispatcher {
             slots: HashMap::new(),
             waiting: FairQueue::new(waiting_max),
             interested: HashMap::new(),
-            lent: HashMap::new(),
+            lent: None,
             in_flight: 0,
             salt: 0,
         };
-        Self { region: region.into(), inner: Mutex::new(inner) }
+        Self { region: region.into(), wanting: Notify::new(), inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -181,6 +179,9 @@ impl Dispatcher {
         }
         if !inner.enqueue(class, wanted) {
             return Acquired::Full;
+        }
+        if inner.lent.is_some() {
+            self.wanting.notify_one();
         }
         match nobody {
             Some(reason) => Acquired::NoAgent(reason),
@@ -236,18 +237,23 @@ impl Dispatcher {
         self.tell(granted);
     }
 
-    /// How many slots of an instance this replica may use, as another replica lends them; `None` = all.
-    pub(crate) fn set_lent(self: &Arc<Self>, agent: &AgentId, instance_key: &str, slots: Option<u32>) {
+    /// How many slots of instances other replicas lend to this one, by `agent/instance`, none where absent;
+    /// `None` = this replica is alone: all.
+    pub(crate) fn set_lent(self: &Arc<Self>, lent: Option<HashMap<SlotKey, u32>>) {
         let mut inner = self.lock();
-        let key = (agent.clone(), Arc::from(instance_key));
-        match slots {
-            Some(n) => inner.lent.insert(key, n),
-            None => inner.lent.remove(&key),
-        };
-        inner.reopen(agent);
+        if inner.lent == lent {
+            return;
+        }
+        inner.lent = lent;
+        inner.reopen_all();
         let granted = inner.serve(&self.region);
         drop(inner);
         self.tell(granted);
+    }
+
+    /// Waits until a call waits although others could lend a slot.
+    pub(crate) async fn wanting(&self) {
+        self.wanting.notified().await;
     }
 
     /// Slots in use and calls that would like one, by `agent/instance`.
@@ -340,7 +346,11 @@ impl Inner {
     }
 
     fn room(&self, slot: &SlotKey, instance: &InstanceEntry) -> (u32, u32) {
-        let capacity = self.lent.get(slot).copied().unwrap_or(instance.instance.capacity);
+        let own = instance.instance.capacity;
+        let capacity = match &self.lent {
+            None => own,
+            Some(lent) => lent.get(slot).map_or(0, |n| (*n).min(own)),
+        };
         (self.slots.get(slot).map_or(0, |s| s.in_use), capacity)
     }
 

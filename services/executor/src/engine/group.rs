@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use api::Fault;
 use api::log::{LOG_SCHEMA, Large, encode_row};
 use base::{ExecutionId, Timestamp};
 use store::{
@@ -16,7 +17,7 @@ use workflow::{Kind, State};
 use super::{
     hot::{Hot, Live},
     lane::Lane,
-    msg::{EngineError, Flight, Msg},
+    msg::{Flight, Msg},
     present::{checkpoint_data, present, snapshot},
     start::key_taken,
     view,
@@ -185,7 +186,7 @@ impl Lane {
             Rejection::StartKeyTaken => key_taken(id),
             Rejection::ExclusiveTaken { by } => {
                 let text = format!("workflow {} is already executing", hot.state.created().workflow_name);
-                let mut error = EngineError::new(base::ErrorCode::AlreadyExecuting, text);
+                let mut error = Fault::new(base::ErrorCode::AlreadyExecuting, text);
                 error.related.extend(by.map(|id| id.to_string()));
                 error
             }
@@ -203,7 +204,7 @@ impl Lane {
         let Some(mut hot) = self.hot.remove(&id) else { return };
         if let Some((reply, _)) = hot.in_start.take() {
             let text = format!("the start cannot be stored: {reason}");
-            let _ = reply.send(Err(EngineError::new(base::ErrorCode::InvalidArgument, text)));
+            let _ = reply.send(Err(Fault::new(base::ErrorCode::InvalidArgument, text)));
             self.drop_place(&hot);
             return;
         }

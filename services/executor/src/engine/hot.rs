@@ -32,10 +32,13 @@ pub(crate) enum Live {
 
 /// Progress that an agent reported.
 #[derive(Clone, Debug)]
-pub(crate) struct CallProgress {
-    pub(crate) call: CallKey,
-    pub(crate) share: f64,
-    pub(crate) text: Arc<str>,
+pub struct CallProgress {
+    /// The call.
+    pub call: CallKey,
+    /// 0 to 1.
+    pub share: f64,
+    /// In words.
+    pub text: Arc<str>,
 }
 
 /// An open call of this process.

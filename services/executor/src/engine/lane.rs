@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use api::Fault;
 use base::{ErrorCode, ExecutionId, Timestamp};
 use store::journal::Membership;
 use tokio::sync::{mpsc, watch};
@@ -15,8 +16,9 @@ use workflow::{CallKey, Caller, Input, Step};
 
 use super::{
     EngineShared,
-    hot::{Hot, Live, Watcher},
-    msg::{EngineError, Msg},
+    hot::{Hot, Live, OpenCall, Watcher},
+    links::ForeignReport,
+    msg::Msg,
 };
 
 /// A shard of this lane.
@@ -25,13 +27,16 @@ pub(crate) struct Shard {
     pub(crate) in_flight: bool,
     /// Executions with something to write.
     pub(crate) dirty: Vec<ExecutionId>,
-    /// Somebody waits for it to come to rest.
+    /// Somebody waits for it to come to rest: nothing new is taken.
     pub(crate) release: Option<tokio::sync::oneshot::Sender<()>>,
+    /// What calls reported since then; brought to the next owner.
+    pub(crate) late: Vec<super::links::ForeignReport>,
 }
 
 /// An execution that is being read back, and what waits for it.
 pub(crate) struct Loading {
     pub(crate) shard: u16,
+    pub(crate) ticket: u64,
     pub(crate) waiting: Vec<Msg>,
     /// The store refused its last events.
     pub(crate) refused: Option<String>,
@@ -52,6 +57,10 @@ pub(crate) struct Lane {
     /// Executions with nothing going on, to be put aside.
     pub(crate) idle: BTreeSet<ExecutionId>,
     pub(crate) workflow_watchers: HashMap<base::WorkflowId, Vec<Watcher>>,
+    /// Calls of this process whose shard has moved on.
+    pub(crate) orphans: HashMap<(ExecutionId, CallKey), OpenCall>,
+    /// Number of the last load.
+    pub(crate) tickets: u64,
     pub(crate) draining: bool,
 }
 
@@ -71,10 +80,23 @@ const BATCH: usize = 256;
 /// How often idle executions are put aside.
 const PARK_EVERY: Duration = Duration::from_secs(1);
 
+/// Stands still while the lease is not held. `false`: stopped meanwhile.
+async fn lease_held(shared: &EngineShared, stop: &mut watch::Receiver<bool>) -> bool {
+    let Some(links) = shared.links.get() else { return true };
+    if links.lease.is_valid() {
+        return true;
+    }
+    tokio::select! {
+        _ = stop.changed() => false,
+        () = links.lease.valid() => true,
+    }
+}
+
 impl Lane {
     /// Runs until stopped.
     pub(crate) async fn run(mut self, mut inbox: Inbox) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut parking = false;
         let mut park = tokio::time::interval(PARK_EVERY);
         park.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -86,7 +108,7 @@ impl Lane {
                 Some(msg) = inbox.grants.recv() => batch.push(msg),
                 Some(msg) = inbox.starts.recv() => batch.push(msg),
                 () = wake => {}
-                _ = park.tick() => self.park_idle(),
+                _ = park.tick() => parking = true,
             }
             // What arrived in the same moment joins the same group.
             while batch.len() < BATCH {
@@ -96,13 +118,20 @@ impl Lane {
                     None => break,
                 }
             }
+            if !lease_held(&self.shared.clone(), &mut inbox.stop).await {
+                return;
+            }
             for msg in batch.drain(..) {
                 self.handle(msg);
+            }
+            if std::mem::take(&mut parking) {
+                self.park_idle();
             }
             self.fire_timers();
             self.commit_dirty();
         }
     }
+
 
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
         let at = self.wheel.peek().map(|Reverse((at, ..))| at.since(self.shared.clock.now()));
@@ -121,7 +150,9 @@ impl Lane {
     fn handle(&mut self, msg: Msg) {
         match msg {
             Msg::Start(start) => self.start(*start),
-            Msg::Call { id, call, attempt, report } => self.call_report(id, call, attempt, report),
+            Msg::Call { id, call, attempt, report } => self.reported(ForeignReport { id, call, attempt, report }),
+            Msg::Delivered { report, reply } => self.delivered(report, reply),
+            Msg::AbortCall { id, call, attempt } => self.abort_orphan(id, call, attempt),
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
             Msg::Granted { id, call, permit } => self.granted(id, call, permit),
             Msg::Get { id, tenant, tasks, reply } => self.get(id, &tenant, tasks, reply),
@@ -137,7 +168,7 @@ impl Lane {
                 watchers.push(watcher);
             }
             Msg::Command { .. } => self.command(msg),
-            Msg::Loaded { id, shard, result } => self.loaded(id, shard, result),
+            Msg::Loaded { id, shard, ticket, result } => self.loaded(id, shard, ticket, result),
             Msg::Acquire { shard, next_pos, hot } => self.acquire_shard(shard, next_pos, hot),
             Msg::Release { shard, reply } => self.release_shard(shard, reply),
             Msg::Admitted { id, workflow, limit } => match self.hot.contains_key(&id) {
@@ -146,7 +177,7 @@ impl Lane {
                 false => self.shared.admission.leave(workflow, limit),
             },
             Msg::Wake { id, shard } => {
-                if self.shards.contains_key(&shard) && !self.hot.contains_key(&id) {
+                if self.takes(shard) && !self.hot.contains_key(&id) {
                     self.load(id, shard, None);
                 }
             }
@@ -262,6 +293,9 @@ impl Lane {
     }
 
     fn fire(&mut self, id: ExecutionId, at: Timestamp, now: Timestamp) {
+        if !self.takes(self.shared.shard_of(id)) {
+            return;
+        }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         if hot.armed == Some(at) {
             hot.armed = None;
@@ -284,10 +318,10 @@ impl Lane {
         watchers.retain(|w| w.try_send(live.clone()).is_ok());
     }
 
-    pub(crate) fn refuse_draining(&self) -> Option<EngineError> {
+    pub(crate) fn refuse_draining(&self) -> Option<Fault> {
         self.draining.then(|| {
-            EngineError::new(ErrorCode::Unavailable, "this replica is stopping; try again")
-                .retry_in(Duration::from_secs(1))
+            Fault::new(ErrorCode::Unavailable, "this replica is stopping; try again")
+                .retry_after_ms(1000)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::Fault;
 use base::{ExecutionId, Payload};
 use std::collections::HashMap;
 use store::journal::PayloadRow;
@@ -11,26 +12,31 @@ use workflow::{Caller, Effect, Input, fold};
 use super::{
     EngineShared, crash,
     hot::Hot,
+    foreign::not_here,
     lane::{Lane, Loading, Shard},
-    msg::{EngineError, Loaded, Msg},
+    msg::{Loaded, Msg, away},
 };
 
 /// Executions that are read back at once while a shard is taken.
 const LOADS_AT_ONCE: usize = 32;
+/// Pause before an execution that could not be read back is tried again.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Lane {
     /// Reads an execution back. `refused`: the store refused its last events with this reason.
     pub(crate) fn load(&mut self, id: ExecutionId, shard: u16, refused: Option<String>) {
         let known = self.loading.contains_key(&id);
         let entry = self.loading.entry(id);
-        entry.or_insert_with(|| Loading { shard, waiting: Vec::new(), refused: None }).refused = refused;
+        let ticket = if known { 0 } else { self.tickets + 1 };
+        entry.or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None }).refused = refused;
         if known {
             return;
         }
+        self.tickets = ticket;
         let (shared, tx) = (self.shared.clone(), self.tx.clone());
         tokio::spawn(async move {
             let result = shared.read_back(id).await.map(|found| found.map(Box::new));
-            let _ = tx.send(Msg::Loaded { id, shard, result }).await;
+            let _ = tx.send(Msg::Loaded { id, shard, ticket, result }).await;
         });
     }
 
@@ -39,29 +45,42 @@ impl Lane {
         &mut self,
         id: ExecutionId,
         shard: u16,
-        result: Result<Option<Box<Loaded>>, EngineError>,
+        ticket: u64,
+        result: Result<Option<Box<Loaded>>, Fault>,
     ) {
-        let Some(loading) = self.loading.remove(&id) else { return };
-        if !self.shards.contains_key(&shard) || self.hot.contains_key(&id) {
+        // The shard may have left and come back since: only the newest reading counts.
+        if self.loading.get(&id).is_none_or(|l| l.ticket != ticket) {
             return;
         }
+        let Some(loading) = self.loading.remove(&id) else { return };
+        if !self.takes(shard) {
+            return self.turn_away(loading.waiting, &not_here());
+        }
         match result {
+            _ if self.hot.contains_key(&id) => {}
             Ok(Some(loaded)) => self.insert_loaded(id, shard, *loaded, loading.refused),
             Ok(None) => {
                 for msg in loading.waiting {
-                    if let Msg::Command { reply, .. } = msg {
-                        let _ = reply.send(Err(EngineError::not_found(id)));
+                    match msg {
+                        Msg::Command { reply, .. } => {
+                            drop(reply.send(Err(Fault::not_found("execution", id))));
+                        }
+                        // Deleted: nobody wants the result any more.
+                        Msg::Delivered { reply, .. } => drop(reply.send(Ok(()))),
+                        _ => {}
                     }
                 }
                 return;
             }
             Err(error) => {
                 tracing::error!(execution = %id, %error, "an execution cannot be read back");
-                for msg in loading.waiting {
-                    if let Msg::Command { reply, .. } = msg {
-                        let _ = reply.send(Err(error.clone()));
-                    }
-                }
+                self.turn_away(loading.waiting, &error);
+                // The store or the planner is away, as a rule: it is not forgotten.
+                let tx = self.tx.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(LOAD_AGAIN_AFTER).await;
+                    let _ = tx.send(Msg::Wake { id, shard }).await;
+                });
                 return;
             }
         }
@@ -69,6 +88,7 @@ impl Lane {
             match msg {
                 Msg::Command { .. } => self.command(msg),
                 Msg::Call { id, call, attempt, report } => self.call_report(id, call, attempt, report),
+                Msg::Delivered { report, reply } => self.delivered(report, reply),
                 _ => {}
             }
         }
@@ -115,13 +135,20 @@ impl Lane {
         self.arm(id);
     }
 
-    /// Whose call is it? Our own of an earlier life, or a dead member's: taken over. A living member's: it brings the
+    /// Whose call is it? A dead member's, or our own of an earlier life: taken over. A living member's: it brings the
     /// result.
     fn find_caller(&mut self, id: ExecutionId, call: workflow::CallKey) {
         let Some(hot) = self.hot.get_mut(&id) else { return };
         let Some(attempt) = hot.state.call(call).and_then(|c| c.current.as_deref()) else { return };
         let sender = attempt.to.caller.clone();
-        if sender != self.caller && self.shared.is_alive(&sender) {
+        if sender == self.caller {
+            // We made it while the shard was here before: it runs on, or its result is on its way back.
+            if let Some(open) = self.orphans.remove(&(id, call)) {
+                hot.open.insert(call, open);
+            }
+            return;
+        }
+        if self.shared.is_alive(&sender) {
             hot.foreign.push(call);
             return;
         }
@@ -145,11 +172,14 @@ impl Lane {
 
     /// The shard is ours: everything in it that moves is read back.
     pub(crate) fn acquire_shard(&mut self, number: u16, next_pos: i64, hot: Vec<ExecutionId>) {
-        let shard = Shard { next_pos, in_flight: false, dirty: Vec::new(), release: None };
+        let shard = Shard { next_pos, in_flight: false, dirty: Vec::new(), release: None, late: Vec::new() };
         self.shards.insert(number, shard);
         let (shared, tx) = (self.shared.clone(), self.tx.clone());
+        self.tickets += 1;
+        let ticket = self.tickets;
         for id in &hot {
-            self.loading.insert(*id, Loading { shard: number, waiting: Vec::new(), refused: None });
+            let loading = Loading { shard: number, ticket, waiting: Vec::new(), refused: None };
+            self.loading.insert(*id, loading);
         }
         tokio::spawn(async move {
             use futures::StreamExt as _;
@@ -157,7 +187,7 @@ impl Lane {
                 let (shared, tx) = (shared.clone(), tx.clone());
                 async move {
                     let result = shared.read_back(id).await.map(|found| found.map(Box::new));
-                    let _ = tx.send(Msg::Loaded { id, shard: number, result }).await;
+                    let _ = tx.send(Msg::Loaded { id, shard: number, ticket, result }).await;
                 }
             });
             loads.buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
@@ -183,13 +213,22 @@ impl Lane {
         for id in gone {
             if let Some(mut hot) = self.hot.remove(&id) {
                 // Calls of this process go on; their results are brought to the new owner.
-                for (call, _) in hot.outbox.drain() {
-                    self.shared.dispatcher.forget(id, call);
+                for (call, open) in hot.open.drain() {
+                    self.orphans.insert((id, call), open);
                 }
                 self.drop_place(&hot);
             }
         }
-        self.loading.retain(|_, l| l.shard != number);
+        let loading: Vec<ExecutionId> =
+            self.loading.iter().filter(|(_, l)| l.shard == number).map(|(id, _)| *id).collect();
+        for id in loading {
+            if let Some(loading) = self.loading.remove(&id) {
+                self.turn_away(loading.waiting, &not_here());
+            }
+        }
+        for report in shard.late {
+            self.bring(report);
+        }
         if let Some(reply) = shard.release {
             let _ = reply.send(());
         }
@@ -259,12 +298,12 @@ impl EngineShared {
     }
 
     /// Folds an execution from its log. `None`: it is not there.
-    pub(crate) async fn read_back(&self, id: ExecutionId) -> Result<Option<Loaded>, EngineError> {
-        let Some(row) = self.journal.find_execution(id).await? else { return Ok(None) };
+    pub(crate) async fn read_back(&self, id: ExecutionId) -> Result<Option<Loaded>, Fault> {
+        let Some(row) = self.journal.find_execution(id).await.map_err(away)? else { return Ok(None) };
         let (events, bytes) = self.read_events(&row.tenant, id).await?;
         let plan = self.plan_by_id(&row.tenant, row.workflow_id, &row.workflow_version).await?;
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(|| {
-            EngineError::new(base::ErrorCode::Internal, format!("the log of {id} has no beginning"))
+            Fault::new(base::ErrorCode::Internal, format!("the log of {id} has no beginning"))
         })?;
         Ok(Some(Loaded {
             state,
@@ -281,18 +320,40 @@ impl EngineShared {
         &self,
         tenant: &base::Tenant,
         id: ExecutionId,
-    ) -> Result<(Vec<workflow::Event>, u64), EngineError> {
-        let rows = self.journal.read_execution_log(id, 1).await?;
-        let large: HashMap<[u8; 32], Payload> =
-            self.journal.read_payloads(tenant, id).await?.into_iter().map(payload_of).collect();
-        let mut events = Vec::new();
+    ) -> Result<(Vec<workflow::Event>, u64), Fault> {
         let mut bytes = 0;
-        for entry in rows {
-            bytes += entry.row.body.len() as u64;
-            let found = api::log::decode_row(entry.row.body, &|hash| large.get(hash).cloned());
-            events.extend(found.map_err(|e| EngineError::new(base::ErrorCode::Internal, e.to_string()))?);
+        let mut all = Vec::new();
+        for (row, events) in self.decoded_rows(tenant, id).await? {
+            bytes += row.body.len() as u64;
+            all.extend(events);
         }
-        Ok((events, bytes))
+        Ok((all, bytes))
+    }
+
+    /// The events of an execution by row, with the row's position in its shard.
+    pub(crate) async fn read_rows(
+        &self,
+        tenant: &base::Tenant,
+        id: ExecutionId,
+    ) -> Result<Vec<(i64, Vec<workflow::Event>)>, Fault> {
+        let rows = self.decoded_rows(tenant, id).await?;
+        Ok(rows.into_iter().map(|(row, events)| (row.pos, events)).collect())
+    }
+
+    async fn decoded_rows(
+        &self,
+        tenant: &base::Tenant,
+        id: ExecutionId,
+    ) -> Result<Vec<(store::journal::LogRow, Vec<workflow::Event>)>, Fault> {
+        let rows = self.journal.read_execution_log(id, 1).await.map_err(away)?;
+        let large: HashMap<[u8; 32], Payload> =
+            self.journal.read_payloads(tenant, id).await.map_err(away)?.into_iter().map(payload_of).collect();
+        let decode = |entry: store::journal::LogEntry| {
+            let events = api::log::decode_row(entry.row.body.clone(), &|hash| large.get(hash).cloned());
+            let events = events.map_err(|e| Fault::new(base::ErrorCode::Internal, e.to_string()))?;
+            Ok((entry.row, events))
+        };
+        rows.into_iter().map(decode).collect()
     }
 }
 

@@ -5,9 +5,12 @@ mod calls;
 mod command;
 pub mod crash;
 mod dispatch;
+mod foreign;
 mod group;
 mod hot;
 mod lane;
+mod links;
+mod measured;
 mod load;
 mod metrics;
 mod msg;
@@ -17,10 +20,11 @@ mod view;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use api::Fault;
 use arc_swap::ArcSwap;
 use base::{AgentId, Clock, ExecutionId, Tenant, WorkflowId};
 use catalog::Snapshot;
@@ -35,14 +39,18 @@ use crate::{
 use admission::Admission;
 use dispatch::Dispatcher;
 use lane::{Inbox, Lane};
-use msg::Msg;
+pub(crate) use msg::away;
+use msg::{Msg, stopping};
 
 pub use dispatch::NeedClass;
-pub(crate) use hot::{CallProgress, Live};
+pub use hot::CallProgress;
+pub(crate) use hot::Live;
 pub(crate) use load::exclusive_key;
+pub use links::LeaseGate;
+pub(crate) use links::{Elsewhere, ForeignReport, Links};
 pub use metrics::EngineMetrics;
 pub(crate) use msg::{CallReport, Start};
-pub use msg::{Command, Commanded, EngineError, Started};
+pub use msg::{Command, Commanded, Started};
 pub use present::PublicEvent;
 pub(crate) use present::{present, stream_name};
 pub use view::ExecutionView;
@@ -141,13 +149,15 @@ pub(crate) struct EngineShared {
     pub(crate) members: ArcSwap<HashMap<Arc<str>, u64>>,
     pub(crate) fatal: Arc<dyn Fn(&str) + Send + Sync>,
     publisher: Option<Arc<dyn Publisher>>,
+    pub(crate) links: OnceLock<Links>,
+    pub(crate) measured: measured::Measured,
     plans: crate::plan_cache::PlanCache,
 }
 
 impl EngineShared {
-    /// The shard of an execution: the first four bytes of a hash, so that ids of one moment spread.
+    /// The shard of an execution.
     pub(crate) fn shard_of(&self, id: ExecutionId) -> u16 {
-        shard_of(id, self.limits.shards)
+        id.shard(u32::from(self.limits.shards)) as u16
     }
     pub(crate) fn publishes(&self) -> bool {
         self.publisher.is_some()
@@ -168,17 +178,9 @@ impl EngineShared {
         tenant: &Tenant,
         workflow: WorkflowId,
         version: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         self.plans.version(tenant, workflow, version).await
     }
-}
-
-/// The shard of an execution among `shards`.
-pub fn shard_of(id: ExecutionId, shards: u16) -> u16 {
-    let hash = blake3::hash(id.as_bytes());
-    let head =
-        u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]]);
-    (head % u32::from(shards.max(1))) as u16
 }
 
 struct LaneHandle {
@@ -210,6 +212,8 @@ impl Engine {
             dispatcher: Arc::new(Dispatcher::new(limits.call_queue_max, &limits.region)),
             admission: Arc::new(Admission::new(limits.concurrent_max, limits.start_queue_max)),
             members: ArcSwap::from_pointee(members),
+            links: OnceLock::new(),
+            measured: measured::Measured::default(),
             plans: crate::plan_cache::PlanCache::new(plans),
             limits,
             metrics,
@@ -229,19 +233,24 @@ impl Engine {
         &self.lanes[usize::from(shard) % self.lanes.len()]
     }
 
-    async fn send(&self, shard: u16, msg: Msg) -> Result<(), EngineError> {
-        self.lane(shard).inputs.send(msg).await.map_err(|_| EngineError::stopping())
+    async fn send(&self, shard: u16, msg: Msg) -> Result<(), Fault> {
+        self.lane(shard).inputs.send(msg).await.map_err(|_| stopping())
+    }
+
+    /// Ties it to the other replicas; only the first time counts. Before the first [`Engine::acquire`].
+    pub(crate) fn connect(&self, links: Links) {
+        let _ = self.shared.links.set(links);
     }
 
     /// Takes a shard that the store says is ours: reads what moves in it back.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn acquire(&self, shard: u16) -> Result<(), EngineError> {
-        let next_pos = self.shared.journal.last_pos(shard).await? + 1;
+    pub async fn acquire(&self, shard: u16) -> Result<(), Fault> {
+        let next_pos = self.shared.journal.last_pos(shard).await.map_err(away)? + 1;
         let mut hot = Vec::new();
         loop {
-            let page = self.shared.journal.hot_executions(shard, hot.last().copied(), 1000).await?;
+            let page = self.shared.journal.hot_executions(shard, hot.last().copied(), 1000).await.map_err(away)?;
             let done = page.len() < 1000;
             hot.extend(page);
             if done {
@@ -282,21 +291,26 @@ impl Engine {
         self.shared.dispatcher.in_flight().into_iter().collect()
     }
 
+    /// What calls cost since this was last asked, by instance.
+    pub(crate) fn take_measured(&self) -> Vec<proto::registry::internal::v1::AgentUse> {
+        self.shared.measured.take()
+    }
+
     /// Starts an execution. Refused at once when the lane's starts are full.
     pub(crate) async fn begin(
         &self,
         start: Start,
-        started: oneshot::Receiver<Result<Started, EngineError>>,
-    ) -> Result<Started, EngineError> {
+        started: oneshot::Receiver<Result<Started, Fault>>,
+    ) -> Result<Started, Fault> {
         let lane = self.lane(self.shared.shard_of(start.id));
         lane.starts.try_send(Msg::Start(Box::new(start))).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => {
-                EngineError::new(base::ErrorCode::ResourceExhausted, "too many starts at once; try again")
-                    .retry_in(Duration::from_millis(200))
+                Fault::new(base::ErrorCode::ResourceExhausted, "too many starts at once; try again")
+                    .retry_after_ms(200)
             }
-            mpsc::error::TrySendError::Closed(_) => EngineError::stopping(),
+            mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
-        started.await.map_err(|_| EngineError::stopping())?
+        started.await.map_err(|_| stopping())?
     }
 
     /// Sends a command; answered after its commit.
@@ -306,11 +320,26 @@ impl Engine {
         id: ExecutionId,
         command: Command,
         by: &str,
-    ) -> Result<Commanded, EngineError> {
+    ) -> Result<Commanded, Fault> {
         let (reply, done) = oneshot::channel();
-        let msg = Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), reply };
+        let msg = Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), inbox: None, reply };
         self.send(self.shared.shard_of(id), msg).await?;
-        done.await.map_err(|_| EngineError::stopping())?
+        done.await.map_err(|_| stopping())?
+    }
+
+    /// A command that waits in the inbox: its row is deleted by the commit that answers it.
+    pub(crate) async fn command_of_inbox(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        command: Command,
+        by: &str,
+        row: uuid::Uuid,
+    ) -> Result<Commanded, Fault> {
+        let (reply, done) = oneshot::channel();
+        let msg = Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), inbox: Some(row), reply };
+        self.send(self.shared.shard_of(id), msg).await?;
+        done.await.map_err(|_| stopping())?
     }
 
     /// The execution from memory, as it is on disk; `None` when it is not in memory.
@@ -319,7 +348,7 @@ impl Engine {
         tenant: &Tenant,
         id: ExecutionId,
         tasks: bool,
-    ) -> Result<Option<Arc<ExecutionView>>, EngineError> {
+    ) -> Result<Option<Arc<ExecutionView>>, Fault> {
         let (reply, seen) = oneshot::channel();
         self.send(self.shared.shard_of(id), Msg::Get { id, tenant: tenant.clone(), tasks, reply }).await?;
         // The lane drops the reply with an execution that was refused: it is not there.
@@ -331,7 +360,7 @@ impl Engine {
         &self,
         tenant: &Tenant,
         id: ExecutionId,
-    ) -> Result<oneshot::Receiver<Arc<ExecutionView>>, EngineError> {
+    ) -> Result<oneshot::Receiver<Arc<ExecutionView>>, Fault> {
         let (ended, end) = oneshot::channel();
         self.send(self.shared.shard_of(id), Msg::WaitEnd { id, tenant: tenant.clone(), ended }).await?;
         Ok(end)
@@ -342,7 +371,7 @@ impl Engine {
         &self,
         tenant: &Tenant,
         id: ExecutionId,
-    ) -> Result<Option<(u64, mpsc::Receiver<Live>)>, EngineError> {
+    ) -> Result<Option<(u64, mpsc::Receiver<Live>)>, Fault> {
         let (watcher, live) = mpsc::channel(256);
         let (reply, seq) = oneshot::channel();
         self.send(self.shared.shard_of(id), Msg::Watch { id, tenant: tenant.clone(), watcher, reply })
@@ -355,29 +384,49 @@ impl Engine {
         &self,
         tenant: &Tenant,
         workflow: WorkflowId,
-    ) -> Result<mpsc::Receiver<Live>, EngineError> {
+    ) -> Result<mpsc::Receiver<Live>, Fault> {
         let (watcher, live) = mpsc::channel(1024);
         for lane in self.lanes.iter() {
             let msg = Msg::WatchWorkflow { tenant: tenant.clone(), workflow, watcher: watcher.clone() };
-            lane.inputs.send(msg).await.map_err(|_| EngineError::stopping())?;
+            lane.inputs.send(msg).await.map_err(|_| stopping())?;
         }
         Ok(live)
     }
 
     /// Brings an execution into memory whose timer has passed.
-    pub(crate) async fn wake(&self, id: ExecutionId, shard: u16) -> Result<(), EngineError> {
+    pub(crate) async fn wake(&self, id: ExecutionId, shard: u16) -> Result<(), Fault> {
         self.send(shard, Msg::Wake { id, shard }).await
     }
 
-    /// The result of a call, from this process or another.
-    pub(crate) async fn deliver(
-        &self,
-        id: ExecutionId,
-        call: workflow::CallKey,
-        attempt: u32,
-        report: CallReport,
-    ) -> Result<(), EngineError> {
-        self.send(self.shared.shard_of(id), Msg::Call { id, call, attempt, report }).await
+    /// What a call reported that was made before its shard moved. Answered when what follows from it is on disk, or
+    /// when the execution has moved on.
+    ///
+    /// # Errors
+    /// `not_owner` when the shard is not here.
+    pub(crate) async fn deliver(&self, report: ForeignReport) -> Result<(), Fault> {
+        let (reply, done) = oneshot::channel();
+        self.send(self.shared.shard_of(report.id), Msg::Delivered { report, reply }).await?;
+        done.await.map_err(|_| stopping())?
+    }
+
+    /// Ends a call that this process made for a shard that has moved on.
+    pub(crate) async fn abort_call(&self, id: ExecutionId, call: workflow::CallKey, attempt: u32) {
+        let _ = self.send(self.shared.shard_of(id), Msg::AbortCall { id, call, attempt }).await;
+    }
+
+    /// How many slots of instances other replicas lend to this one; `None` = it is alone and uses them all.
+    pub(crate) fn set_lent(&self, lent: Option<HashMap<(AgentId, Arc<str>), u32>>) {
+        self.shared.dispatcher.set_lent(lent);
+    }
+
+    /// Slots in use and calls that would like one, by `agent/instance`.
+    pub(crate) fn demand(&self) -> Vec<(AgentId, Arc<str>, u32, u32)> {
+        self.shared.dispatcher.demand()
+    }
+
+    /// Waits until a call waits for a slot that this replica was not lent.
+    pub(crate) async fn wanting(&self) {
+        self.shared.dispatcher.wanting().await;
     }
 
     /// The plan of a start.
@@ -385,7 +434,7 @@ impl Engine {
         &self,
         context: &base::CallContext,
         workflow: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         self.shared.plans.newest(context, workflow).await
     }
 
@@ -395,7 +444,7 @@ impl Engine {
         context: &base::CallContext,
         text: &str,
         format: &str,
-    ) -> Result<Arc<PlanEntry>, EngineError> {
+    ) -> Result<Arc<PlanEntry>, Fault> {
         self.shared.plans.inline(context, text, format).await
     }
 
@@ -441,6 +490,8 @@ fn spawn_lane(
         wheel: std::collections::BinaryHeap::new(),
         idle: std::collections::BTreeSet::new(),
         workflow_watchers: HashMap::new(),
+        orphans: HashMap::new(),
+        tickets: 0,
         draining: false,
     };
     tokio::spawn(lane.run(Inbox { inputs, starts, grants, stop: stop.subscribe() }));

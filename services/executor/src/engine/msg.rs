@@ -1,8 +1,9 @@
 //! What a lane is sent, and what it answers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use base::{CheckpointId, ErrorCode, ExecutionId, FailureClass, Payload, Tenant, Timestamp, WorkflowId};
+use api::Fault;
+use base::{CheckpointId, ExecutionId, FailureClass, Payload, Tenant, Timestamp, WorkflowId};
 use store::{StoreError, journal::Outcome};
 use tokio::sync::oneshot;
 use workflow::{CallKey, Created, Effect, Resolution, State};
@@ -10,57 +11,25 @@ use workflow::{CallKey, Created, Effect, Resolution, State};
 use super::{
     dispatch::Permit,
     hot::{After, Live, Watcher},
+    links::ForeignReport,
     present::PublicEvent,
     view::ExecutionView,
 };
 use crate::{call::CallOutcome, plans::PlanEntry};
 
-/// Why the engine refuses or fails.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct EngineError {
-    /// The stable code.
-    pub code: ErrorCode,
-    /// For people.
-    pub message: String,
-    /// When to try again.
-    pub retry_after: Option<Duration>,
-    /// Executions to look at.
-    pub related: Vec<String>,
-    /// The field that is wrong.
-    pub field: String,
+/// The answer of a replica that is going down.
+pub(crate) fn stopping() -> Fault {
+    Fault::unavailable("this replica is stopping; try again").retry_after_ms(1000)
 }
 
-impl EngineError {
-    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after: None, related: Vec::new(), field: String::new() }
-    }
-    pub(crate) fn field(mut self, field: &str) -> Self {
-        self.field = field.into();
-        self
-    }
-    pub(crate) fn retry_in(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
-        self
-    }
-    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
-        Self::new(ErrorCode::NotFound, format!("execution {what} does not exist"))
-    }
-    pub(crate) fn stopping() -> Self {
-        Self::new(ErrorCode::Unavailable, "this replica is stopping; try again")
-            .retry_in(Duration::from_secs(1))
-    }
+/// The answer when the store fails. The cause may name hosts or tables: it goes to the log, the caller is told to
+/// retry.
+pub(crate) fn away(err: StoreError) -> Fault {
+    tracing::error!(error = %err, "the store failed");
+    Fault::unavailable("the store is away; try again").retry_after_ms(1000)
 }
 
-impl From<StoreError> for EngineError {
-    fn from(err: StoreError) -> Self {
-        // The cause may name hosts or tables: it goes to the log, the caller is told to retry.
-        tracing::error!(error = %err, "the store failed");
-        Self::new(ErrorCode::Unavailable, "the store is away; try again").retry_in(Duration::from_secs(1))
-    }
-}
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Fault>>;
 
 /// A start, checked and planned.
 pub(crate) struct Start {
@@ -139,7 +108,7 @@ pub struct Commanded {
 }
 
 /// What a call reports on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum CallReport {
     Bound { agent_task_id: Arc<str>, context_id: Arc<str> },
     Progress { share: f64, text: Arc<str> },
@@ -174,6 +143,8 @@ pub(crate) enum Msg {
         tenant: Tenant,
         command: Command,
         by: Arc<str>,
+        /// Its row in the inbox, deleted with the commit.
+        inbox: Option<uuid::Uuid>,
         reply: Reply<Commanded>,
     },
     /// `None`: not in memory.
@@ -207,6 +178,17 @@ pub(crate) enum Msg {
         attempt: u32,
         report: CallReport,
     },
+    /// As `Call`, from another process or an earlier time of the shard here; answered when it is on disk.
+    Delivered {
+        report: ForeignReport,
+        reply: Reply<()>,
+    },
+    /// End a call that this process made for a shard that has moved on.
+    AbortCall {
+        id: ExecutionId,
+        call: CallKey,
+        attempt: u32,
+    },
     Granted {
         id: ExecutionId,
         call: CallKey,
@@ -220,7 +202,9 @@ pub(crate) enum Msg {
     Loaded {
         id: ExecutionId,
         shard: u16,
-        result: Result<Option<Box<Loaded>>, EngineError>,
+        /// Of the load that was asked for; an older one is ignored.
+        ticket: u64,
+        result: Result<Option<Box<Loaded>>, Fault>,
     },
     /// The shard is ours; its next position is `next_pos`.
     Acquire {

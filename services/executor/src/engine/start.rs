@@ -1,7 +1,6 @@
 //! Starts: creation to the first attempt is one step and one commit.
 
-use std::time::Duration;
-
+use api::Fault;
 use base::{ErrorCode, ExecutionId};
 use tokio::sync::oneshot;
 use workflow::{Input, create};
@@ -10,7 +9,7 @@ use super::{
     admission::Admitted,
     hot::Hot,
     lane::Lane,
-    msg::{EngineError, Reply, Start, Started},
+    msg::{Reply, Start, Started},
 };
 
 impl Lane {
@@ -21,8 +20,8 @@ impl Lane {
             return;
         }
         let shard = self.shared.shard_of(id);
-        if !self.shards.contains_key(&shard) {
-            let _ = reply.send(Err(EngineError::new(ErrorCode::NotOwner, "the shard is not here")));
+        if !self.takes(shard) {
+            let _ = reply.send(Err(Fault::new(ErrorCode::NotOwner, "the shard is not here")));
             return;
         }
         if self.hot.contains_key(&id) {
@@ -40,8 +39,8 @@ impl Lane {
         );
         if place == Admitted::Full {
             let full =
-                EngineError::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
-            let _ = reply.send(Err(full.retry_in(Duration::from_secs(1))));
+                Fault::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
+            let _ = reply.send(Err(full.retry_after_ms(1000)));
             return;
         }
         let (state, step) = create(id, plan.compiled.clone(), created, self.now());
@@ -99,8 +98,8 @@ impl Lane {
 }
 
 /// The answer to a key that was used for another request.
-pub(crate) fn key_taken(id: ExecutionId) -> EngineError {
-    let mut taken = EngineError::new(
+pub(crate) fn key_taken(id: ExecutionId) -> Fault {
+    let mut taken = Fault::new(
         ErrorCode::AlreadyExists,
         "the key was used for another start: use a new key, or send the same request",
     );

@@ -32,6 +32,13 @@ pub struct ExecutionView {
     pub(crate) queue_position: u32,
 }
 
+impl ExecutionView {
+    /// Its output, when it completed.
+    pub fn output(&self) -> Option<&Payload> {
+        self.output.as_ref()
+    }
+}
+
 /// A task, or an item of a scattered one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TaskView {

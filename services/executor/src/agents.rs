@@ -1,0 +1,317 @@
+//! Calls agents over A2A.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use a2a::{
+    A2aClient, CallError, Endpoint, Json,
+    client::{CallOptions, End, Mode, Notice, Outcome},
+    keys,
+    model::{Message, Part, Role, SendRequest},
+};
+use async_trait::async_trait;
+use base::{CallContext, FailureClass, Payload};
+use moka::sync::Cache;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink};
+
+/// How long a card is believed.
+const CARD_AGE_MAX: Duration = Duration::from_secs(60);
+/// Instances whose way of speaking and speed are remembered.
+const INSTANCES_MAX: u64 = 20_000;
+/// A call this old is bound: from here on recovery asks the agent instead of sending again.
+const BIND_AFTER: Duration = Duration::from_secs(1);
+
+/// Settings of the caller.
+#[derive(Clone, Debug)]
+pub struct A2aSettings {
+    /// Calls that were measured (or are declared) below this are sent and waited for.
+    pub short_call: Duration,
+    /// Largest answer.
+    pub response_bytes_max: usize,
+}
+
+/// [`AgentCaller`] over A2A.
+pub struct A2aCaller {
+    client: A2aClient,
+    settings: A2aSettings,
+    endpoints: Cache<String, Arc<Endpoint>>,
+    /// Moving mean of an instance's calls, in microseconds.
+    speed: Cache<String, Arc<Mutex<f64>>>,
+}
+
+impl A2aCaller {
+    /// A caller with its own connections.
+    pub fn new(client: A2aClient, settings: A2aSettings) -> Self {
+        Self {
+            client,
+            settings,
+            endpoints: Cache::builder().max_capacity(INSTANCES_MAX).time_to_live(CARD_AGE_MAX).build(),
+            speed: Cache::new(INSTANCES_MAX),
+        }
+    }
+
+    async fn endpoint(&self, request: &CallRequest) -> Result<Arc<Endpoint>, CallError> {
+        let instance = &request.agent.instances[request.instance].instance;
+        let key = format!("{}/{}@{}", request.agent.id(), instance.id, request.agent.revision);
+        if let Some(known) = self.endpoints.get(&key) {
+            return Ok(known);
+        }
+        let over = over(instance.interface.as_ref());
+        let found = match instance.interface.as_ref().and_then(|i| direct(i, &instance.endpoint)) {
+            Some(endpoint) => endpoint,
+            None => {
+                let options = CallOptions { idle_timeout: Duration::from_secs(10), ..CallOptions::default() };
+                let base = instance.card_url.as_deref().unwrap_or(&instance.endpoint);
+                // Nothing was sent to the agent's work: a card that cannot be had is "not sent".
+                let card = self.client.fetch_card(base, &options).await.map_err(|e| CallError::NotSent {
+                    to: base.into(),
+                    cause: format!("its card cannot be read: {e}"),
+                })?;
+                Endpoint::choose(&card, &over)
+                    .map_err(|e| CallError::NotSent { to: base.into(), cause: e.to_string() })?
+            }
+        };
+        let found = Arc::new(found);
+        self.endpoints.insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn mode(&self, request: &CallRequest, endpoint: &Endpoint) -> Mode {
+        let follow = if endpoint.streaming { Mode::Stream } else { Mode::Poll };
+        // What must not be repeated is better known by the agent's own name, as early as possible.
+        if request.followed || request.bind_early {
+            return follow;
+        }
+        let declared = request.agent.definition.capability(&request.capability).and_then(|c| c.performance.response_ms_max);
+        let limit = self.settings.short_call;
+        let measured = self.speed.get(&speed_key(request)).map(|mean| *mean.lock().unwrap_or_else(PoisonError::into_inner));
+        let short = match (measured, declared) {
+            (Some(us), _) => us < limit.as_micros() as f64,
+            (None, Some(ms)) => ms < limit.as_millis() as f64,
+            (None, None) => request.short,
+        };
+        if short { Mode::Wait } else { follow }
+    }
+
+    fn remember(&self, request: &CallRequest, took: Duration) {
+        let took = took.as_micros() as f64;
+        let mean = self.speed.get_with(speed_key(request), || Arc::new(Mutex::new(took)));
+        let mut mean = mean.lock().unwrap_or_else(PoisonError::into_inner);
+        *mean += (took - *mean) / 8.0;
+    }
+
+    async fn run(&self, request: &CallRequest, sink: &dyn CallSink) -> Result<Outcome, CallError> {
+        let endpoint = self.endpoint(request).await?;
+        let options = options(request, &self.settings);
+        let mode = self.mode(request, &endpoint);
+        let begun = Instant::now();
+        let (notes_tx, mut notes) = mpsc::unbounded_channel();
+        let mut notify = move |notice: Notice| drop(notes_tx.send(notice));
+        let work = async {
+            match &request.kind {
+                CallKind::Send(input) => {
+                    self.client.call(&endpoint, &first_message(request, input), mode, &options, &mut notify).await
+                }
+                CallKind::Answer(input) => {
+                    self.client.answer(&endpoint, &answer_message(request, input), mode, &options, &mut notify).await
+                }
+                CallKind::Reattach => {
+                    let id = request.bound.as_ref().map_or("", |b| &*b.0);
+                    self.client.reattach(&endpoint, id, &options, &mut notify).await
+                }
+            }
+        };
+        let outcome = relay(work, &mut notes, request, sink, begun).await;
+        if outcome.is_ok() && matches!(request.kind, CallKind::Send(_)) {
+            self.remember(request, begun.elapsed());
+        }
+        outcome
+    }
+}
+
+/// Runs the call and passes on what it reports; the agent's name for it once the call is old enough to be worth it.
+async fn relay(
+    work: impl Future<Output = Result<Outcome, CallError>>,
+    notes: &mut mpsc::UnboundedReceiver<Notice>,
+    request: &CallRequest,
+    sink: &dyn CallSink,
+    begun: Instant,
+) -> Result<Outcome, CallError> {
+    tokio::pin!(work);
+    let mut bound: Option<(Arc<str>, Arc<str>)> = None;
+    let wait = if request.bind_early { Duration::ZERO } else { BIND_AFTER };
+    let due = tokio::time::sleep(wait.saturating_sub(begun.elapsed()));
+    tokio::pin!(due);
+    let mut old = false;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = &mut due, if !old => old = true,
+            Some(note) = notes.recv() => match note {
+                Notice::Bound { agent_task_id, context_id } => {
+                    bound = Some((agent_task_id.into(), context_id.unwrap_or_default().into()));
+                }
+                Notice::Progress { fraction, text } => {
+                    sink.progress(f64::from(fraction.unwrap_or_default()), text.as_deref().unwrap_or_default());
+                }
+            },
+        }
+        if old && let Some((task, context)) = bound.take() {
+            sink.bound(task, context).await;
+        }
+    }
+}
+
+#[async_trait]
+impl AgentCaller for A2aCaller {
+    async fn call(&self, request: CallRequest, sink: Arc<dyn CallSink>) -> CallOutcome {
+        match self.run(&request, sink.as_ref()).await {
+            Ok(outcome) => ended(outcome),
+            Err(e) => CallOutcome::Failed {
+                class: e.class(),
+                message: e.to_string(),
+                outcome_known: !e.outcome_unknown(),
+                retry_after: e.retry_after(),
+            },
+        }
+    }
+
+    async fn cancel(&self, request: CallRequest) {
+        let Some((task, _)) = &request.bound else { return };
+        let Ok(endpoint) = self.endpoint(&request).await else { return };
+        let options = CallOptions { idle_timeout: Duration::from_secs(10), ..options(&request, &self.settings) };
+        if let Err(e) = self.client.cancel(&endpoint, task, &options).await {
+            tracing::info!(agent = %request.agent.id(), error = %e, "the agent did not take the cancel");
+        }
+    }
+}
+
+fn speed_key(request: &CallRequest) -> String {
+    format!("{}/{}", request.agent.id(), request.capability)
+}
+
+fn over(interface: Option<&catalog::Interface>) -> a2a::card::Override {
+    let mut over = a2a::card::Override::default();
+    if let Some(i) = interface {
+        over.url.clone_from(&i.url);
+        over.binding = Some(binding(i.binding));
+        over.version = a2a::Version::parse(&i.version);
+    }
+    over
+}
+
+fn binding(binding: catalog::Binding) -> a2a::Binding {
+    match binding {
+        catalog::Binding::JsonRpc => a2a::Binding::JsonRpc,
+        catalog::Binding::HttpJson => a2a::Binding::HttpJson,
+    }
+}
+
+/// An interface that says everything needs no card.
+fn direct(i: &catalog::Interface, endpoint: &str) -> Option<Endpoint> {
+    let version = a2a::Version::parse(&i.version)?;
+    let url = i.url.as_deref().unwrap_or(endpoint);
+    let mut found = Endpoint::new(url, binding(i.binding), version).ok()?;
+    found.streaming = i.streaming?;
+    found.tenant.clone_from(&i.tenant);
+    Some(found)
+}
+
+fn options(request: &CallRequest, settings: &A2aSettings) -> CallOptions {
+    let mut options = CallOptions {
+        idle_timeout: request.idle,
+        deadline: request.total.map(|t| tokio::time::Instant::now() + t),
+        response_limit_bytes: settings.response_bytes_max,
+        ..CallOptions::default()
+    };
+    let context = CallContext { trace: request.trace.to_string(), ..CallContext::default() };
+    runtime::trace::inject(&context, &mut options.headers);
+    options
+}
+
+fn data_part(payload: &Payload) -> Part {
+    if payload.is_json() {
+        Part::data(Json::trusted(payload.bytes().clone()))
+    } else {
+        Part::raw(payload.bytes().clone(), payload.media_type().to_string())
+    }
+}
+
+fn first_message(request: &CallRequest, input: &Payload) -> SendRequest {
+    let mut parts = Vec::with_capacity(2);
+    if !request.instructions.is_empty() {
+        parts.push(Part::text(request.instructions.clone()));
+    }
+    parts.push(data_part(input));
+    let message = Message {
+        message_id: request.message_id.clone(),
+        role: Role::User,
+        parts,
+        context_id: Some(request.context_id.clone()),
+        metadata: Some(metadata(request)),
+        ..Message::default()
+    };
+    SendRequest { message, ..SendRequest::default() }
+}
+
+fn answer_message(request: &CallRequest, input: &Payload) -> SendRequest {
+    let (task, context) = request.bound.clone().unwrap_or_default();
+    let message = Message {
+        // One question, one answer: a repeat of this send carries the same id.
+        message_id: format!("{}-answer-{}", request.message_id, blake3::Hash::from(input.hash()).to_hex().get(..16).unwrap_or_default()),
+        role: Role::User,
+        parts: vec![data_part(input)],
+        task_id: Some(task.to_string()),
+        context_id: Some(context.to_string()).filter(|c| !c.is_empty()),
+        metadata: Some(metadata(request)),
+        ..Message::default()
+    };
+    SendRequest { message, ..SendRequest::default() }
+}
+
+fn metadata(request: &CallRequest) -> Json {
+    let mut task = json!({"id": &*request.task_id, "name": request.task_name});
+    if let Some((index, count)) = request.item {
+        task["index"] = index.into();
+        task["count"] = count.into();
+    }
+    let mut all = json!({
+        (keys::TASK): task,
+        (keys::EXECUTION_ID): request.execution_id.to_string(),
+        (keys::EFFECT_KEY): request.effect_key,
+    });
+    if !request.capability.is_empty() {
+        all[keys::CAPABILITY] = (*request.capability).into();
+    }
+    Json::from_value(&all)
+}
+
+fn ended(outcome: Outcome) -> CallOutcome {
+    let failed = |class: FailureClass, message: String| CallOutcome::Failed {
+        class,
+        message,
+        outcome_known: true,
+        retry_after: None,
+    };
+    let class = outcome.end.failure_class();
+    match outcome.end {
+        End::Completed { output } => CallOutcome::Completed(output),
+        End::InputRequired { prompt, data } => CallOutcome::InputRequired {
+            prompt: match data {
+                Some(data) => Payload::json_text(data.bytes().clone()),
+                None => Payload::from_value(&json!(prompt)),
+            },
+            agent_task_id: outcome.agent_task_id.unwrap_or_default().into(),
+            context_id: outcome.context_id.unwrap_or_default().into(),
+        },
+        End::Failed { message }
+        | End::Rejected { message }
+        | End::Canceled { message }
+        | End::AuthRequired { prompt: message } => failed(class.unwrap_or(FailureClass::Error), message),
+    }
+}

@@ -1,0 +1,57 @@
+//! Use cases: what callers ask of the executor, before it is encoded for any door.
+
+mod letters;
+mod query;
+mod start;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use api::Fault;
+use base::{CallContext, Clock, ExecutionId};
+use store::Journal;
+use workflow::plan::RetryPolicy;
+
+use crate::engine::{Command, Commanded, Engine};
+
+pub use query::{HistoryPage, ListQuery};
+pub use start::{StartOutcome, StartRequest};
+pub use watch::{Watched, WorkflowCursor};
+
+/// Defaults for what a start does not say.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Wall time of an execution.
+    pub timeout: Duration,
+    /// How long a ready call waits while no agent offers what it needs.
+    pub allocation_timeout: Duration,
+    /// A checkpoint is recorded this often.
+    pub checkpoint_every: Duration,
+    /// Retry policy of tasks that have none.
+    pub retry: RetryPolicy,
+    /// Largest input.
+    pub payload_bytes_max: usize,
+}
+
+/// The executor's use cases.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) engine: Engine,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) bus: Arc<dyn bus::Bus>,
+    pub(crate) defaults: Arc<Defaults>,
+}
+
+impl App {
+    /// Joins the parts.
+    pub fn new(engine: Engine, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, bus: Arc<dyn bus::Bus>, defaults: Defaults) -> Self {
+        Self { engine, journal, clock, bus, defaults: Arc::new(defaults) }
+    }
+
+    /// Steers an execution. Answered after the commit.
+    pub async fn command(&self, context: &CallContext, id: ExecutionId, command: Command) -> Result<Commanded, Fault> {
+        let by = if context.principal.is_empty() { "anonymous" } else { &context.principal };
+        self.engine.command(&context.tenant, id, command, by).await
+    }
+}

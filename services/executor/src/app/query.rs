@@ -1,0 +1,147 @@
+//! Questions: from the owner's memory while an execution is hot, else from its log.
+
+use std::{sync::Arc, time::Duration};
+
+use api::Fault;
+use base::{CallContext, ExecutionId, WorkflowId};
+use store::journal::{Cursor, ExecutionFilter, ExecutionRow, Page};
+use workflow::{Status, fold};
+
+use crate::{
+    engine::{ExecutionView, PublicEvent, away, present, view},
+    plans::PlanEntry,
+};
+
+use super::App;
+
+/// Which executions to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Empty = active ones; `all` = every status.
+    pub statuses: Vec<String>,
+    /// Of one workflow.
+    pub workflow: Option<WorkflowId>,
+    /// Where the page begins.
+    pub after: Option<Cursor>,
+    /// Rows wanted.
+    pub limit: u32,
+}
+
+/// A page of history.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub events: Vec<PublicEvent>,
+    /// There are more.
+    pub more: bool,
+}
+
+/// Statuses of executions that are not over.
+const ACTIVE: [Status; 3] = [Status::Planning, Status::Executing, Status::Paused];
+
+impl App {
+    /// The execution as it is; with `wait`, once it has ended or the time is over.
+    pub async fn view(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        wait: Option<Duration>,
+        tasks: bool,
+    ) -> Result<Arc<ExecutionView>, Fault> {
+        if let Some(wait) = wait {
+            let end = self.engine.until_end(&context.tenant, id).await?;
+            if let Ok(Ok(view)) = tokio::time::timeout(wait, end).await {
+                return Ok(view);
+            }
+        }
+        if let Some(view) = self.engine.hot_view(&context.tenant, id, tasks).await? {
+            return Ok(view);
+        }
+        let (row, state) = self.folded(context, id).await?;
+        let _ = row;
+        Ok(Arc::new(view(&state, self.clock.now(), tasks, &|_| None)))
+    }
+
+    async fn row(&self, context: &CallContext, id: ExecutionId) -> Result<ExecutionRow, Fault> {
+        let row = self.journal.get_execution(&context.tenant, id).await.map_err(away)?;
+        row.ok_or_else(|| Fault::not_found("execution", id))
+    }
+
+    async fn folded(&self, context: &CallContext, id: ExecutionId) -> Result<(ExecutionRow, workflow::State), Fault> {
+        let row = self.row(context, id).await?;
+        let (plan, events) = self.log(context, &row).await?;
+        let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
+        Ok((row, state))
+    }
+
+    async fn log(&self, context: &CallContext, row: &ExecutionRow) -> Result<(Arc<PlanEntry>, Vec<workflow::Event>), Fault> {
+        let shared = self.engine.shared();
+        let (events, _) = shared.read_events(&context.tenant, row.execution_id).await?;
+        let plan = shared.plan_by_id(&context.tenant, row.workflow_id, &row.workflow_version).await?;
+        Ok((plan, events))
+    }
+
+    /// A page of executions, newest first.
+    pub async fn list(&self, context: &CallContext, query: ListQuery) -> Result<Page<ExecutionRow>, Fault> {
+        let statuses = match query.statuses.as_slice() {
+            [] => ACTIVE.map(|s| s.as_str().to_owned()).to_vec(),
+            [all] if all == "all" => Vec::new(),
+            given => {
+                if let Some(unknown) = given.iter().find(|s| Status::parse(s).is_none()) {
+                    let known = Status::ALL.map(Status::as_str).join(", ");
+                    return Err(Fault::bad("statuses", format!("{unknown:?} is not one of {known} or all")));
+                }
+                given.to_vec()
+            }
+        };
+        let filter = ExecutionFilter {
+            tenant: context.tenant.clone(),
+            workflow_id: query.workflow,
+            statuses,
+            ..ExecutionFilter::default()
+        };
+        let limit = if query.limit == 0 { 50 } else { query.limit.min(1000) };
+        self.journal.list_executions(&filter, query.after, limit).await.map_err(away)
+    }
+
+    /// Events after `after_seq`, oldest first.
+    pub async fn history(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<HistoryPage, Fault> {
+        let row = self.row(context, id).await?;
+        let (plan, events) = self.log(context, &row).await?;
+        let mut page = HistoryPage::default();
+        let messages = replay(id, &plan, &events);
+        for message in messages.into_iter().filter(|m| m.seq > after_seq) {
+            // Messages of one fact stay together, so that a sequence number is a place to go on from.
+            if page.events.len() >= limit && page.events.last().is_some_and(|last| last.seq != message.seq) {
+                page.more = true;
+                break;
+            }
+            page.events.push(message);
+        }
+        Ok(page)
+    }
+
+    /// A workflow by UUID or name.
+    pub fn workflow_id(&self, context: &CallContext, text: &str) -> WorkflowId {
+        let name = text.split_once('@').map_or(text, |(name, _)| name);
+        name.parse().unwrap_or_else(|_| WorkflowId::from_name(&context.tenant, name))
+    }
+}
+
+/// The messages of a log, each made from the state right after its event.
+pub(crate) fn replay(id: ExecutionId, plan: &PlanEntry, events: &[workflow::Event]) -> Vec<PublicEvent> {
+    let Some((first, rest)) = events.split_first() else { return Vec::new() };
+    let Some(mut state) = fold(id, plan.compiled.clone(), [first]) else { return Vec::new() };
+    let mut out = present(&state, 1, first);
+    for event in rest {
+        state.apply(event);
+        out.extend(present(&state, state.seq(), event));
+    }
+    out
+}

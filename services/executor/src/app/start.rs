@@ -1,0 +1,258 @@
+//! Starts.
+
+use std::{sync::Arc, time::Duration};
+
+use api::Fault;
+use base::{CallContext, ErrorCode, ExecutionId, Payload, units::Resources};
+use tokio::sync::oneshot;
+use workflow::Created;
+
+use crate::{
+    engine::{ExecutionView, Start, exclusive_key},
+    plans::PlanEntry,
+};
+
+use super::App;
+
+/// How long a start waits for an agent that was registered a moment ago to be known here.
+const FLEET_GRACE: Duration = Duration::from_secs(1);
+
+/// A start as it is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct StartRequest {
+    /// UUID, name or `name@version`; empty with `inline`.
+    pub workflow: String,
+    /// A definition and its format, to run as it stands.
+    pub inline: Option<(String, String)>,
+    /// Input; `None` = `null`.
+    pub input: Option<Payload>,
+    /// Drawn by the caller; empty = drawn here.
+    pub execution_id: String,
+    /// The caller's own key; wins.
+    pub key: String,
+    /// Higher runs first.
+    pub priority: i32,
+    /// Of the whole execution.
+    pub timeout: Option<Duration>,
+    /// Named policy for every task; empty = the tasks' own.
+    pub retry_policy: String,
+    /// Calls at once; 0 = no limit.
+    pub max_agents: u32,
+    /// 0 = no limit.
+    pub max_cpu_millis: u64,
+    /// 0 = no limit.
+    pub max_memory_bytes: u64,
+    /// JSON text.
+    pub metadata_json: String,
+    /// Wait for the end this long.
+    pub wait: Option<Duration>,
+}
+
+/// A start that is on disk.
+#[derive(Clone, Debug)]
+pub struct StartOutcome {
+    /// The execution.
+    pub id: ExecutionId,
+    /// Its workflow.
+    pub workflow_id: base::WorkflowId,
+    /// It was there already.
+    pub existing: bool,
+    /// Place in the start queue; 0 = running.
+    pub queue_position: u32,
+    /// Candidates of the pre-check.
+    pub candidates: Vec<Arc<str>>,
+    /// When it ended within the wait.
+    pub ended: Option<Arc<ExecutionView>>,
+}
+
+impl App {
+    /// Starts an execution. Answered after its creation is on disk.
+    pub async fn start(&self, context: &CallContext, request: StartRequest) -> Result<StartOutcome, Fault> {
+        let plan = match &request.inline {
+            Some((text, format)) => self.engine.inline_plan(context, text, format).await?,
+            None if request.workflow.is_empty() => return Err(Fault::bad("workflow", "name a workflow, or give a definition")),
+            None => self.engine.plan(context, &request.workflow).await?,
+        };
+        let input = request.input.clone().unwrap_or_else(Payload::null);
+        self.check_request(&request, &plan, &input)?;
+        let candidates = self.candidates(&plan).await?;
+        let (id, hash) = identity(context, &request, &plan, &input)?;
+        let created = self.created(context, &request, &plan, input, &candidates);
+        let exclusive = plan.exclusive().then(|| exclusive_key(plan.workflow_id));
+        let (reply, started) = oneshot::channel();
+        let (ended, end) = match request.wait {
+            Some(wait) => {
+                let (tx, rx) = oneshot::channel();
+                (Some(tx), Some((wait, rx)))
+            }
+            None => (None, None),
+        };
+        let tenant = context.tenant.clone();
+        let start = Start { id, tenant, plan, created, request_hash: hash, exclusive, reply, ended };
+        let begun = self.engine.begin(start, started).await;
+        let started = match begun {
+            Ok(started) => started,
+            Err(fault) if fault.code == ErrorCode::AlreadyExists => {
+                return self.existing(context, id, hash, request.wait, fault).await;
+            }
+            Err(fault) => return Err(fault),
+        };
+        let ended = match end {
+            Some((wait, end)) => tokio::time::timeout(wait, end).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        Ok(StartOutcome {
+            id,
+            workflow_id: started.workflow_id,
+            existing: started.existing,
+            queue_position: started.queue_position,
+            candidates,
+            ended,
+        })
+    }
+
+    /// The id is taken: by the same request (an earlier try of this start), or by another.
+    async fn existing(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        hash: Option<[u8; 32]>,
+        wait: Option<Duration>,
+        taken: Fault,
+    ) -> Result<StartOutcome, Fault> {
+        let row = self.journal.get_execution(&context.tenant, id).await.map_err(crate::engine::away)?;
+        let row = row.filter(|row| row.request_hash.is_some() && row.request_hash == hash).ok_or(taken)?;
+        let ended = match wait {
+            Some(wait) => Some(self.view(context, id, Some(wait), true).await?).filter(|view| view.status.is_final()),
+            None => None,
+        };
+        Ok(StartOutcome {
+            id,
+            workflow_id: row.workflow_id,
+            existing: true,
+            queue_position: 0,
+            candidates: Vec::new(),
+            ended,
+        })
+    }
+
+    fn check_request(&self, request: &StartRequest, plan: &PlanEntry, input: &Payload) -> Result<(), Fault> {
+        let max = self.defaults.payload_bytes_max;
+        if input.len() > max {
+            let text = format!("the input has {} bytes, the limit is {max} (executor.payload_max)", input.len());
+            return Err(Fault::new(ErrorCode::PayloadTooLarge, text).field("input"));
+        }
+        if !request.retry_policy.is_empty() && self.defaults.retry.named(&request.retry_policy).is_none() {
+            let known = "exponential_backoff, linear, fixed or none";
+            return Err(Fault::bad("retry_policy", format!("{:?} is not one of {known}", request.retry_policy)));
+        }
+        if !request.metadata_json.is_empty()
+            && !serde_json::from_str::<serde_json::Value>(&request.metadata_json).is_ok_and(|v| v.is_object())
+        {
+            return Err(Fault::bad("metadata", "must be a JSON object"));
+        }
+        plan.check_input(input)?;
+        within_constraints(request, plan)
+    }
+
+    /// Agents that could serve every task; refuses what the fleet can never give.
+    async fn candidates(&self, plan: &PlanEntry) -> Result<Vec<Arc<str>>, Fault> {
+        let deadline = tokio::time::Instant::now() + FLEET_GRACE;
+        loop {
+            let fleet = self.engine.fleet();
+            match plan.candidates(&fleet) {
+                Ok(found) => return Ok(found),
+                Err(fault) if tokio::time::Instant::now() >= deadline => return Err(fault),
+                // The registry's news may be on its way.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn created(
+        &self,
+        context: &CallContext,
+        request: &StartRequest,
+        plan: &PlanEntry,
+        input: Payload,
+        candidates: &[Arc<str>],
+    ) -> Created {
+        let limits = &plan.compiled.plan().limits;
+        Created {
+            workflow_id: plan.workflow_id,
+            workflow_name: plan.name.clone(),
+            workflow_version: plan.version.clone(),
+            input,
+            priority: request.priority,
+            timeout: request.timeout.or(limits.timeout).unwrap_or(self.defaults.timeout),
+            retry_policy: request.retry_policy.as_str().into(),
+            max_agents: request.max_agents,
+            max_cpu_millis: request.max_cpu_millis,
+            max_memory_bytes: request.max_memory_bytes,
+            metadata_json: request.metadata_json.as_str().into(),
+            checkpoint_every: self.defaults.checkpoint_every,
+            allocation_timeout: self.defaults.allocation_timeout,
+            trace: context.trace.as_str().into(),
+            principal: context.principal.as_str().into(),
+            candidates: candidates.to_vec(),
+            estimated: plan.estimated,
+            default_retry: self.defaults.retry.clone(),
+        }
+    }
+}
+
+/// The execution's id, and the request's hash when the caller chose it.
+fn identity(
+    context: &CallContext,
+    request: &StartRequest,
+    plan: &PlanEntry,
+    input: &Payload,
+) -> Result<(ExecutionId, Option<[u8; 32]>), Fault> {
+    let id = if !request.key.is_empty() {
+        if request.key.len() > 256 {
+            return Err(Fault::bad("key", "is longer than 256 bytes"));
+        }
+        ExecutionId::from_key(&context.tenant, &request.key)
+    } else if !request.execution_id.is_empty() {
+        request.execution_id.parse().map_err(|e: base::BadId| Fault::bad("execution_id", e))?
+    } else {
+        return Ok((ExecutionId::new(uuid::Uuid::now_v7()), None));
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(plan.workflow_id.as_bytes()).update(&input.hash()).update(&request.priority.to_le_bytes());
+    for part in [&request.retry_policy, &request.metadata_json] {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    let numbers = [
+        request.timeout.map_or(0, |t| t.as_micros() as u64),
+        u64::from(request.max_agents),
+        request.max_cpu_millis,
+        request.max_memory_bytes,
+    ];
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    Ok((id, Some(*hasher.finalize().as_bytes())))
+}
+
+/// What the start's own constraints can never give.
+fn within_constraints(request: &StartRequest, plan: &PlanEntry) -> Result<(), Fault> {
+    let room = Resources {
+        cpu_millis: if request.max_cpu_millis == 0 { u64::MAX } else { request.max_cpu_millis },
+        memory_bytes: if request.max_memory_bytes == 0 { u64::MAX } else { request.max_memory_bytes },
+        network_mbps: u64::MAX,
+    };
+    match plan.compiled.plan().tasks.iter().find(|task| !task.resources.fits(&room)) {
+        None => Ok(()),
+        Some(task) => {
+            let wants = &task.resources;
+            let text = format!(
+                "task {} needs {} and {}, resource_constraints allow less",
+                task.id,
+                base::units::show_cpu(wants.cpu_millis),
+                base::units::show_memory(wants.memory_bytes)
+            );
+            Err(Fault::new(ErrorCode::InsufficientResources, text).field("resource_constraints"))
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The public contract: decode, ask, encode.
+
+use std::{pin::Pin, time::Duration};
+
+use api::{Fault, payload};
+use base::{CallContext, ExecutionId, Timestamp};
+use futures::{Stream, StreamExt as _};
+use proto::executor::v1::{
+    self as pb, command_execution_request::Command as Wire, executor_service_server::ExecutorService,
+    resolve_task_request::Decision,
+};
+use runtime::{Drain, call};
+use tonic::{Request, Response, Status};
+use workflow::Resolution;
+
+use crate::{
+    app::{App, ListQuery, StartRequest, WorkflowCursor},
+    engine::{Command, Commanded},
+    wire,
+};
+
+/// Longest wait of one call.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Largest page of history.
+const HISTORY_MAX: u32 = 1000;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Watch = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+
+/// The executor's public door.
+#[derive(Clone)]
+pub struct Executor {
+    app: App,
+    drain: Drain,
+}
+
+impl Executor {
+    /// Serves `app`; streams end when `drain` begins.
+    pub fn new(app: App, drain: Drain) -> Self {
+        Self { app, drain }
+    }
+}
+
+fn id_of(text: &str) -> Result<ExecutionId, Fault> {
+    text.parse().map_err(|e: base::BadId| Fault::bad("execution_id", e))
+}
+
+fn wait_of(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms).min(WAIT_MAX))
+}
+
+fn start_of(request: pb::StartExecutionRequest) -> Result<StartRequest, Fault> {
+    let options = request.options.unwrap_or_default();
+    let input = match request.input {
+        Some(input) => Some(payload::from_wire(Some(input), "input")?),
+        None => None,
+    };
+    Ok(StartRequest {
+        workflow: request.workflow,
+        inline: (!request.inline_source.is_empty()).then_some((request.inline_source, request.inline_format)),
+        input,
+        execution_id: request.execution_id,
+        key: request.key,
+        priority: request.priority,
+        timeout: (options.timeout_ms > 0).then(|| Duration::from_millis(options.timeout_ms)),
+        retry_policy: options.retry_policy,
+        max_agents: options.max_agents,
+        max_cpu_millis: options.max_cpu_millis,
+        max_memory_bytes: options.max_memory_bytes,
+        metadata_json: request.metadata_json,
+        wait: wait_of(request.wait_ms),
+    })
+}
+
+fn commanded(id: ExecutionId, done: &Commanded) -> pb::CommandExecutionResponse {
+    pb::CommandExecutionResponse {
+        execution_id: id.to_string(),
+        status: done.status.as_str().into(),
+        checkpoint_id: done.checkpoint.map_or_else(String::new, |c| c.to_string()),
+    }
+}
+
+fn command_of(request: &pb::CommandExecutionRequest) -> Result<Command, Fault> {
+    let reason = request.reason.clone();
+    match request.command() {
+        Wire::Unspecified => Err(Fault::bad("command", "name one: pause, resume, cancel or terminate")),
+        Wire::Pause => Ok(Command::Pause { reason }),
+        Wire::Resume => Ok(Command::Resume),
+        Wire::Cancel => Ok(Command::Cancel { reason }),
+        Wire::Terminate => Ok(Command::Terminate { reason }),
+    }
+}
+
+fn decision_of(decision: Option<Decision>) -> Result<Resolution, Fault> {
+    match decision {
+        Some(Decision::Completed(output)) => Ok(Resolution::Completed(payload::from_wire(Some(output), "completed")?)),
+        Some(Decision::Failed(message)) => Ok(Resolution::Failed(message.into())),
+        Some(Decision::Retry(true)) => Ok(Resolution::Retry),
+        Some(Decision::Retry(false)) | None => Err(Fault::bad("decision", "give completed, failed or retry")),
+    }
+}
+
+impl Executor {
+    async fn steer(&self, context: &CallContext, id: &str, command: Command) -> Answer<pb::CommandExecutionResponse> {
+        let id = id_of(id)?;
+        let done = self.app.command(context, id, command).await?;
+        Ok(Response::new(commanded(id, &done)))
+    }
+
+    fn until_drained(&self, stream: impl Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static) -> Watch {
+        let drain = self.drain.clone();
+        Box::pin(stream.take_until(async move { drain.draining().await }))
+    }
+}
+
+#[tonic::async_trait]
+impl ExecutorService for Executor {
+    async fn start_execution(&self, request: Request<pb::StartExecutionRequest>) -> Answer<pb::StartExecutionResponse> {
+        let context = call::context(&request);
+        let outcome = self.app.start(&context, start_of(request.into_inner())?).await?;
+        Ok(Response::new(wire::started(&outcome)))
+    }
+
+    async fn get_execution(&self, request: Request<pb::GetExecutionRequest>) -> Answer<pb::Execution> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let (id, wait) = (id_of(&request.execution_id)?, wait_of(request.wait_ms));
+        let view = self.app.view(&context, id, wait, !request.summary_only).await?;
+        Ok(Response::new(wire::execution(&view)))
+    }
+
+    async fn list_executions(&self, request: Request<pb::ListExecutionsRequest>) -> Answer<pb::ListExecutionsResponse> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let page = request.page.unwrap_or_default();
+        let query = ListQuery {
+            statuses: request.statuses,
+            workflow: (!request.workflow.is_empty()).then(|| self.app.workflow_id(&context, &request.workflow)),
+            after: wire::cursor(&page.page_token)?,
+            limit: page.page_size.clamp(0, 1000) as u32,
+        };
+        let page = self.app.list(&context, query).await?;
+        Ok(Response::new(pb::ListExecutionsResponse {
+            executions: page.rows.iter().map(wire::listed).collect(),
+            next_page_token: wire::page_token(page.next),
+        }))
+    }
+
+    async fn command_execution(&self, request: Request<pb::CommandExecutionRequest>) -> Answer<pb::CommandExecutionResponse> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        self.steer(&context, &request.execution_id, command_of(&request)?).await
+    }
+
+    async fn resolve_task(&self, request: Request<pb::ResolveTaskRequest>) -> Answer<pb::CommandExecutionResponse> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let decision = decision_of(request.decision)?;
+        let command = Command::Resolve { task: request.task_id, item: request.item.max(0) as u32, decision };
+        self.steer(&context, &request.execution_id, command).await
+    }
+
+    async fn answer_task(&self, request: Request<pb::AnswerTaskRequest>) -> Answer<pb::CommandExecutionResponse> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let input = payload::from_wire(request.input, "input")?;
+        let command = Command::Answer { task: request.task_id, item: request.item.max(0) as u32, input };
+        self.steer(&context, &request.execution_id, command).await
+    }
+
+    async fn get_history(&self, request: Request<pb::GetHistoryRequest>) -> Answer<pb::GetHistoryResponse> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let limit = if request.limit == 0 { 100 } else { request.limit.min(HISTORY_MAX) };
+        let id = id_of(&request.execution_id)?;
+        let page = self.app.history(&context, id, request.after_seq, limit as usize).await?;
+        Ok(Response::new(pb::GetHistoryResponse {
+            events: page.events.iter().map(wire::event).collect(),
+            more: page.more,
+        }))
+    }
+
+    type WatchExecutionStream = Watch;
+
+    async fn watch_execution(&self, request: Request<pb::WatchExecutionRequest>) -> Answer<Watch> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let id = id_of(&request.execution_id)?;
+        let watched = self.app.watch(&context, id, request.after_seq).await?;
+        let mut seq = request.after_seq;
+        let stream = watched.map(move |message| {
+            seq = message.events.last().map_or(seq, |e| e.seq);
+            Ok(wire::watched(&message, seq.to_string()))
+        });
+        Ok(Response::new(self.until_drained(stream)))
+    }
+
+    type WatchWorkflowStream = Watch;
+
+    async fn watch_workflow(&self, request: Request<pb::WatchWorkflowRequest>) -> Answer<Watch> {
+        let context = call::context(&request);
+        let request = request.into_inner();
+        let cursor = match request.cursor.as_str() {
+            "" => None,
+            text => Some(
+                WorkflowCursor::parse(text)
+                    .ok_or_else(|| Fault::bad("cursor", "is not a cursor of this watch; begin without one"))?,
+            ),
+        };
+        let workflow = self.app.workflow_id(&context, &request.workflow);
+        let watched = self.app.watch_workflow(&context, workflow, cursor).await?;
+        let mut newest = cursor.map_or_else(Timestamp::default, |c| c.0);
+        let stream = watched.map(move |message| {
+            newest = message.events.iter().map(|e| e.at).max().map_or(newest, |at| at.max(newest));
+            Ok(wire::watched(&message, WorkflowCursor(newest).to_text()))
+        });
+        Ok(Response::new(self.until_drained(stream)))
+    }
+
+    async fn get_capacity(&self, _: Request<pb::GetCapacityRequest>) -> Answer<pb::GetCapacityResponse> {
+        let [active, max_concurrent, queued, queue_max, calls_in_flight, calls_waiting] = self.app.engine.load();
+        Ok(Response::new(pb::GetCapacityResponse {
+            active,
+            max_concurrent,
+            queued,
+            queue_max,
+            accepting: queued < queue_max || active < max_concurrent,
+            calls_in_flight,
+            calls_waiting,
+        }))
+    }
+
+    async fn list_dead_letters(&self, request: Request<pb::ListDeadLettersRequest>) -> Answer<pb::ListDeadLettersResponse> {
+        let context = call::context(&request);
+        let page = request.into_inner().page.unwrap_or_default();
+        Ok(Response::new(self.app.dead_letters(&context, &page).await?))
+    }
+
+    async fn redrive_dead_letter(&self, request: Request<pb::RedriveDeadLetterRequest>) -> Answer<pb::RedriveDeadLetterResponse> {
+        let context = call::context(&request);
+        let letter = self.app.redrive(&context, &request.into_inner().id).await?;
+        Ok(Response::new(pb::RedriveDeadLetterResponse { dead_letter: Some(letter) }))
+    }
+}
+

@@ -1,0 +1,198 @@
+//! Views and events as the contract's messages.
+
+use api::{Fault, payload};
+use base::{ExecutionId, Timestamp};
+use proto::executor::v1 as pb;
+use store::journal::{Cursor, ExecutionRow};
+
+use crate::{
+    app::{StartOutcome, Watched},
+    engine::{AgentView, ExecutionView, PublicEvent, TaskView},
+};
+
+fn time(at: Option<Timestamp>) -> String {
+    at.map_or_else(String::new, Timestamp::rfc3339)
+}
+
+/// An execution.
+pub(crate) fn execution(view: &ExecutionView) -> pb::Execution {
+    let m = &view.metrics;
+    pb::Execution {
+        execution_id: view.id.to_string(),
+        workflow_id: view.workflow_id.to_string(),
+        workflow_name: view.workflow_name.to_string(),
+        workflow_version: view.workflow_version.to_string(),
+        status: view.status.as_str().into(),
+        current_phase: view.current_phase.clone(),
+        priority: view.priority,
+        input: Some(payload::to_wire(&view.input)),
+        output: view.output.as_ref().map(payload::to_wire),
+        tasks: view.tasks.iter().map(task).collect(),
+        agents: view.agents.iter().map(agent).collect(),
+        metrics: Some(pb::Metrics {
+            total_runtime_ms: m.runtime_ms,
+            agents_allocated: m.agents,
+            tasks_completed: m.completed,
+            tasks_total: m.total,
+            coordination_overhead: m.overhead,
+            agent_time_ms: m.agent_ms,
+            retries: m.retries,
+        }),
+        causes: view.causes.iter().map(|c| cause(view, c)).collect(),
+        created_at: view.created_at.rfc3339(),
+        started_at: time(view.started_at),
+        completed_at: time(view.ended_at),
+        last_seq: view.last_seq,
+        metadata_json: view.metadata_json.to_string(),
+        waiting: view.waiting.clone(),
+        queue_position: view.queue_position,
+    }
+}
+
+fn task(view: &TaskView) -> pb::Task {
+    let took = view.started_at.zip(view.ended_at).map(|(from, to)| to.since(from).as_millis() as u64);
+    pb::Task {
+        task_id: view.id.clone(),
+        name: view.name.clone(),
+        state: view.state.into(),
+        agent_id: view.agent.as_deref().unwrap_or_default().into(),
+        instance_id: view.instance.as_deref().unwrap_or_default().into(),
+        attempt: view.attempt,
+        started_at: time(view.started_at),
+        completed_at: time(view.ended_at),
+        duration_ms: took.unwrap_or_default(),
+        progress: view.progress,
+        progress_text: view.progress_text.as_deref().unwrap_or_default().into(),
+        output: view.output.as_ref().map(payload::to_wire),
+        error: view.error.clone().unwrap_or_default(),
+        depends_on: view.after.clone(),
+        items: view.items.iter().map(task).collect(),
+        reason: view.reason.as_deref().unwrap_or_default().into(),
+        capability: view.capability.clone(),
+    }
+}
+
+fn agent(view: &AgentView) -> pb::AgentUse {
+    pb::AgentUse {
+        agent_id: view.agent.to_string(),
+        status: view.status.into(),
+        current_task: view.current_task.clone(),
+        progress: view.progress,
+    }
+}
+
+fn cause(view: &ExecutionView, cause: &workflow::Cause) -> pb::Cause {
+    let task = cause.call.map(|call| {
+        let own = view.tasks.get(call.task as usize);
+        (own.map_or_else(|| call.task.to_string(), |t| t.id.clone()), own.is_some_and(|t| !t.items.is_empty()))
+    });
+    pb::Cause {
+        task_id: task.as_ref().map_or_else(String::new, |(id, _)| id.clone()),
+        item: match (&task, cause.call) {
+            (Some((_, true)), Some(call)) => call.item as i32,
+            _ => -1,
+        },
+        attempt: cause.attempt,
+        code: cause.class.as_str().into(),
+        message: cause.message.to_string(),
+        agent_id: cause.agent.as_deref().unwrap_or_default().into(),
+        at: cause.at.rfc3339(),
+    }
+}
+
+/// A row of a list: without tasks.
+pub(crate) fn listed(row: &ExecutionRow) -> pb::Execution {
+    let metrics: serde_json::Value = serde_json::from_str(&row.performance_metrics).unwrap_or_default();
+    let agents: Vec<String> = serde_json::from_str(&row.allocated_agents).unwrap_or_default();
+    let number = |key: &str| metrics[key].as_u64().unwrap_or_default();
+    pb::Execution {
+        execution_id: row.execution_id.to_string(),
+        workflow_id: row.workflow_id.to_string(),
+        workflow_name: row.workflow_name.clone(),
+        workflow_version: row.workflow_version.clone(),
+        status: row.status.clone(),
+        current_phase: row.current_phase.clone(),
+        priority: row.priority,
+        agents: agents
+            .into_iter()
+            .map(|agent_id| pb::AgentUse { agent_id, status: "assigned".into(), ..pb::AgentUse::default() })
+            .collect(),
+        metrics: Some(pb::Metrics {
+            total_runtime_ms: number("total_runtime_ms"),
+            agents_allocated: number("agents_allocated") as u32,
+            tasks_completed: number("tasks_completed") as u32,
+            tasks_total: number("tasks_total") as u32,
+            coordination_overhead: metrics["coordination_overhead"].as_f64().unwrap_or_default(),
+            agent_time_ms: number("agent_time_ms"),
+            retries: number("retries") as u32,
+        }),
+        created_at: row.started_at.rfc3339(),
+        started_at: row.started_at.rfc3339(),
+        completed_at: time(row.completed_at),
+        ..pb::Execution::default()
+    }
+}
+
+/// An event.
+pub(crate) fn event(event: &PublicEvent) -> pb::ExecutionEvent {
+    pb::ExecutionEvent {
+        r#type: event.kind.into(),
+        workflow_id: event.workflow_id.to_string(),
+        execution_id: event.execution_id.to_string(),
+        seq: event.seq,
+        timestamp: event.at.rfc3339(),
+        data_json: event.data.to_string(),
+    }
+}
+
+/// A message of a watch. `cursor` is that of the newest event.
+pub(crate) fn watched(watched: &Watched, cursor: String) -> pb::WatchResponse {
+    pb::WatchResponse {
+        events: watched.events.iter().map(event).collect(),
+        cursor,
+        ended: watched.ended,
+        progress: watched
+            .progress
+            .iter()
+            .map(|(id, task, p)| pb::Progress {
+                execution_id: id.to_string(),
+                task_id: task.clone(),
+                item: p.call.item as i32,
+                progress: p.share,
+                text: p.text.to_string(),
+            })
+            .collect(),
+    }
+}
+
+/// The answer to a start.
+pub(crate) fn started(outcome: &StartOutcome) -> pb::StartExecutionResponse {
+    pb::StartExecutionResponse {
+        execution_id: outcome.id.to_string(),
+        workflow_id: outcome.workflow_id.to_string(),
+        status: outcome.ended.as_ref().map_or("planning", |view| view.status.as_str()).into(),
+        allocated_agents: outcome.candidates.iter().map(ToString::to_string).collect(),
+        existing: outcome.existing,
+        execution: outcome.ended.as_ref().map(|view| execution(view)),
+        queue_position: outcome.queue_position,
+    }
+}
+
+/// Where the next page begins, as text.
+pub(crate) fn page_token(next: Option<Cursor>) -> String {
+    next.map_or_else(String::new, |c| format!("{}.{}", c.started_at.micros(), c.execution_id))
+}
+
+/// Reads a page token.
+pub(crate) fn cursor(token: &str) -> Result<Option<Cursor>, Fault> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let read = || {
+        let (at, id) = token.split_once('.')?;
+        let execution_id: ExecutionId = id.parse().ok()?;
+        Some(Cursor { started_at: Timestamp::from_micros(at.parse().ok()?), execution_id })
+    };
+    read().map(Some).ok_or_else(|| Fault::bad("page_token", "is not a token of this list; begin without one"))
+}
+
