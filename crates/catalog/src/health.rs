@@ -5,10 +5,10 @@
 //!
 //! | source | weight | 1.0 when | 0.0 when |
 //! |---|---|---|---|
-//! | probes | 40 | every recent probe was answered | none was |
+//! | probes | 40 | every recent probe was answered | never: 0.5 when half or fewer were |
 //! | errors | 30 | no call failed | the error rate is twice what is tolerated |
 //! | latency | 15 | calls take the target or less | they take the maximum or more |
-//! | heartbeat | 15 | it came in time | it is as late as it may be |
+//! | heartbeat | 15 | it came in time | never: 0.5 when it is as late as it may be |
 //!
 //! Then: 80 and above is healthy, 50 and above degraded, below unhealthy; nothing known at all is unknown (50). Three
 //! facts overrule the mean: [`FAILED_PROBES`] failed probes in a row or an expired heartbeat make unhealthy (at most
@@ -224,7 +224,8 @@ fn parts(facts: &Facts) -> Vec<Part> {
         parts.push(Part { name, weight, value: value.clamp(0.0, 1.0) });
     };
     if let Some(share) = facts.probes.share() {
-        add("probes fail".into(), PROBES, share);
+        // Lost probes alone make no instance unhealthy, several in a row do.
+        add("probes fail".into(), PROBES, share.max(0.5));
     }
     if let Some(rate) = facts.measured.error_rate() {
         let tolerated = facts.targets.error_percent_max.unwrap_or(5.0).max(0.1) / 100.0;
@@ -240,8 +241,8 @@ fn parts(facts: &Facts) -> Vec<Part> {
     }
     if let Some(beat) = facts.beat {
         let late = beat.age.as_secs_f64() / beat.expires_in.as_secs_f64().max(0.001);
-        // A heartbeat is in time during the first half of its validity.
-        add("its heartbeat is late".into(), HEARTBEAT, 2.0 - 2.0 * late);
+        // In time during the first half of its validity; a late one alone makes no instance unhealthy, an expired one does.
+        add("its heartbeat is late".into(), HEARTBEAT, (1.5 - late).max(0.5));
     }
     parts
 }
@@ -305,11 +306,11 @@ mod tests {
             ("nothing known", probes(""), None, none, Unknown, 50..=50),
             ("answered once", probes("+"), None, none, Healthy, 100..=100),
             ("one failure after many answers", probes("+++++++++-"), None, none, Degraded, 79..=79),
-            ("first probe failed", probes("-"), None, none, Unhealthy, 0..=0),
+            ("first probe failed", probes("-"), None, none, Degraded, 50..=50),
             ("three failures in a row", probes("+++++++---"), None, none, Unhealthy, 20..=20),
             ("back after a failure", probes("++++++++-+"), None, none, Healthy, 90..=90),
             ("a fresh heartbeat", probes(""), beat(5, false), none, Healthy, 100..=100),
-            ("a late heartbeat", probes(""), beat(80, false), none, Unhealthy, 20..=25),
+            ("a late heartbeat", probes(""), beat(80, false), none, Degraded, 61..=61),
             (
                 "an expired heartbeat beats good probes",
                 probes("++++++++++"),

@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) flush_interval: Duration,
     /// How often the table of changes is read although nothing announced one.
     pub(crate) poll_interval: Duration,
+    /// An executor that is silent for this long no longer holds a drain back.
+    pub(crate) executor_expiry: Duration,
     /// Largest definition or card, in bytes.
     pub(crate) definition_bytes_max: usize,
     /// Cluster that events carry.
@@ -41,6 +43,7 @@ impl Options {
             heartbeat_expiry: own.heartbeat_expiry,
             flush_interval: own.heartbeat_flush_interval,
             poll_interval: own.watch_poll_interval,
+            executor_expiry: own.executor_expiry,
             definition_bytes_max: usize::try_from(own.agent_max.0).unwrap_or(usize::MAX),
             cluster: settings.node.cluster.clone(),
         }

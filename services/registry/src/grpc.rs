@@ -3,12 +3,11 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use api::Fault;
-use base::{AgentId, CallContext, ErrorCode, Finding, Tenant};
+use base::{AgentId, CallContext, ErrorCode, Finding};
 use futures::{Stream, StreamExt as _, stream};
 use proto::registry::{
     internal::v1::{
-        AgentUse, ReportUseRequest, ReportUseResponse,
-        registry_internal_service_server::RegistryInternalService,
+        ReportUseRequest, ReportUseResponse, registry_internal_service_server::RegistryInternalService,
     },
     v1::{
         Agent, DeleteAgentRequest, GetAgentRequest, HeartbeatRequest, HeartbeatResponse, ImportCardRequest,
@@ -21,7 +20,7 @@ use runtime::{Peers, call};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{App, Filter, Known, LeaveMode, Saved, Step, USE_EXPIRY, UseReport, Watch},
+    app::{App, Filter, Known, LeaveMode, Saved, Step, UseReport, Watch},
     error::RegistryError,
 };
 
@@ -34,11 +33,12 @@ const FORWARDED: &str = "x-orchestra-forwarded";
 #[derive(Clone, Debug)]
 pub(crate) struct Grpc {
     app: Arc<App>,
-    peers: Peers,
+    /// Only where there can be other replicas: the peers of a process hold its services, this one included.
+    peers: Option<Peers>,
 }
 
 impl Grpc {
-    pub(crate) fn new(app: Arc<App>, peers: Peers) -> Self {
+    pub(crate) fn new(app: Arc<App>, peers: Option<Peers>) -> Self {
         Self { app, peers }
     }
 
@@ -54,7 +54,7 @@ impl Grpc {
         if forwarded || self.app.ring.owns(&ctx.tenant, id) || owner.address.is_empty() {
             return None;
         }
-        let peer = self.peers.dial(&owner.address).ok()?;
+        let peer = self.peers.as_ref()?.dial(&owner.address).ok()?;
         let mut passed = call::request(ctx, request.get_ref().clone());
         passed.metadata_mut().insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
         match RegistryServiceClient::new(peer).heartbeat(passed).await {
@@ -69,12 +69,12 @@ impl Grpc {
 
     /// Tells the other replicas what an executor measured: each looks after its share of the agents.
     fn spread(&self, ctx: &CallContext, request: &Request<ReportUseRequest>) {
-        let report = request.get_ref();
+        let (report, Some(peers)) = (request.get_ref(), &self.peers) else { return };
         if report.measured.is_empty() || request.metadata().contains_key(FORWARDED) {
             return;
         }
         for member in self.app.ring.others() {
-            let Ok(peer) = self.peers.dial(&member.address) else { continue };
+            let Ok(peer) = peers.dial(&member.address) else { continue };
             let mut passed = call::request(ctx, report.clone());
             passed.metadata_mut().insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
             tokio::spawn(async move {
@@ -268,10 +268,6 @@ fn messages(step: Step, stands_at: u64) -> Vec<WatchAgentsResponse> {
     out
 }
 
-fn uses(tenant: &Tenant, measured: &[AgentUse]) -> Result<Vec<((Tenant, AgentId), AgentUse)>, Fault> {
-    measured.iter().map(|m| Ok(((tenant.clone(), agent_id(&m.agent_id)?), m.clone()))).collect()
-}
-
 #[tonic::async_trait]
 impl RegistryInternalService for Grpc {
     async fn report_use(
@@ -281,21 +277,23 @@ impl RegistryInternalService for Grpc {
         let ctx = call::context(&request);
         let tenant = &ctx.tenant;
         let report = request.get_ref();
-        let measured = uses(tenant, &report.measured)?;
+        let ids: Vec<AgentId> =
+            report.measured.iter().map(|m| agent_id(&m.agent_id)).collect::<Result<_, _>>()?;
         let mut in_flight = HashMap::new();
         for (id, calls) in &report.in_flight {
             in_flight.insert(agent_id(id)?, *calls);
         }
         if !request.metadata().contains_key(FORWARDED) {
             let member = report.member_id.clone();
-            let report = UseReport { member, revision: report.revision, in_flight };
-            self.app.report_use(tenant, report).await.map_err(status)?;
+            let seen = UseReport { member, revision: report.revision, in_flight };
+            self.app.report_use(tenant, seen).await.map_err(status)?;
         }
-        for (key, one) in measured {
+        for (id, one) in ids.into_iter().zip(&report.measured) {
+            let key = (tenant.clone(), id);
             self.app.measured(&key, &one.instance_id, one.calls, one.failures, one.call_us);
         }
         self.spread(&ctx, &request);
-        let expires_in_ms = u64::try_from(USE_EXPIRY.as_millis()).unwrap_or(u64::MAX);
+        let expires_in_ms = u64::try_from(self.app.options.executor_expiry.as_millis()).unwrap_or(u64::MAX);
         Ok(Response::new(ReportUseResponse { expires_in_ms }))
     }
 }

@@ -46,11 +46,12 @@ pub fn role_on(bus: Arc<dyn Bus>) -> Role {
 async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {
     let database = database(&ctx.settings)?;
     let store = RegistryStore::open(&database).await?;
-    let ring = Ring::new(ctx.member_id(), ctx.advertised(), matches!(database, Database::Postgres(_)));
+    let shared = matches!(database, Database::Postgres(_));
+    let ring = Ring::new(ctx.member_id(), ctx.advertised(), shared);
     let app = App::open(&ctx, Repo::new(store.clone()), ring, bus).await?;
     app.spawn(&ctx);
     let limit = usize::try_from(ctx.settings.server.grpc_message_max.0).unwrap_or(usize::MAX);
-    let grpc = grpc::Grpc::new(app, ctx.peers.clone());
+    let grpc = grpc::Grpc::new(app, shared.then(|| ctx.peers.clone()));
     let public = RegistryServiceServer::new(grpc.clone())
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);

@@ -204,6 +204,9 @@ section! {
         heartbeat_flush_interval: Duration = secs(30), in ms(100)..=hours(1);
         /// How often a watch looks for changes that no nudge announced.
         watch_poll_interval: Duration = secs(1), in ms(10)..=secs(60);
+        /// An executor that has not reported for this long no longer holds the removal of an agent back. At least
+        /// three reports; executors report every 2 s.
+        executor_expiry: Duration = secs(10), in ms(100)..=hours(1);
         /// Largest agent description.
         agent_max: Bytes = Bytes::mib(1), in Bytes::kib(1)..=Bytes::mib(64);
     }

@@ -222,20 +222,22 @@ impl App {
             }
         };
         let key = (tenant.clone(), id.clone());
-        if !self.board.heard(&key, instance, degraded, self.now()) {
-            // It may have been registered through another replica a moment ago.
-            let known = self.present(tenant, id).await?;
-            if !self.board.heard(&key, instance, degraded, self.now()) {
-                let known: Vec<&str> = known.entry.instances.iter().map(|i| i.instance.id.as_str()).collect();
-                let known = known.join(", ");
-                return Err(RegistryError::NoInstance {
-                    agent: id.clone(),
-                    instance: instance.into(),
-                    known,
-                });
-            }
+        if self.board.heard(&key, instance, degraded, self.now()) {
+            self.judge_later(&key);
+            return Ok(());
         }
-        self.judge_later(&key);
+        // It may have been registered through another replica a moment ago, or its owner is just changing: then the
+        // next heartbeat counts, and this one only shows that the instance exists.
+        let known = self.present(tenant, id).await?;
+        let ids = || known.entry.instances.iter().map(|i| i.instance.id.as_str());
+        let exists = if instance.is_empty() { ids().count() == 1 } else { ids().any(|i| i == instance) };
+        if !exists {
+            let known = ids().collect::<Vec<_>>().join(", ");
+            return Err(RegistryError::NoInstance { agent: id.clone(), instance: instance.into(), known });
+        }
+        if self.board.heard(&key, instance, degraded, self.now()) {
+            self.judge_later(&key);
+        }
         Ok(())
     }
 }

@@ -14,10 +14,6 @@ use tokio::time::Instant;
 use super::{App, Known};
 use crate::error::RegistryError;
 
-/// An executor that is silent for this long no longer holds a drain back: five reports.
-pub(crate) const USE_EXPIRY: Duration = Duration::from_secs(10);
-/// A report that says nothing new is written this often.
-const RENEW_AFTER: Duration = Duration::from_secs(4);
 /// How often draining agents are looked at.
 const SWEEP: Duration = Duration::from_millis(500);
 
@@ -45,22 +41,25 @@ pub(crate) struct UseReport {
 pub(crate) struct Reports {
     /// Every executor that lives has had time to report by then, also when the registry was away before.
     settled_at: Instant,
+    expiry: Duration,
     written: Mutex<HashMap<String, (Watcher, Instant)>>,
 }
 
 impl Reports {
-    pub(crate) fn new() -> Self {
-        Self { settled_at: Instant::now() + USE_EXPIRY, written: Mutex::default() }
+    /// Reports count for `expiry`.
+    pub(crate) fn new(expiry: Duration) -> Self {
+        Self { settled_at: Instant::now() + expiry, expiry, written: Mutex::default() }
     }
 
     /// Whether the report is to be written; remembers it then.
-    fn is_news(&self, watcher: &Watcher) -> bool {
+    fn is_news(&self, watcher: &Watcher, now: Instant) -> bool {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.retain(|_, (_, at)| at.elapsed() < USE_EXPIRY);
-        let old =
-            written.get(&watcher.member).is_some_and(|(w, at)| w == watcher && at.elapsed() < RENEW_AFTER);
+        written.retain(|_, (_, at)| now.saturating_duration_since(*at) < self.expiry);
+        let old = written
+            .get(&watcher.member)
+            .is_some_and(|(w, at)| w == watcher && now.saturating_duration_since(*at) < self.expiry / 3);
         if !old {
-            written.insert(watcher.member.clone(), (watcher.clone(), Instant::now()));
+            written.insert(watcher.member.clone(), (watcher.clone(), now));
         }
         !old
     }
@@ -109,8 +108,8 @@ impl App {
             acked_revision: report.revision,
             in_flight: Value::Object(in_flight).to_string(),
         };
-        if self.reports.is_news(&watcher)
-            && let Err(error) = self.repo.store().put_watcher(&watcher, USE_EXPIRY).await
+        if self.reports.is_news(&watcher, Instant::now())
+            && let Err(error) = self.repo.store().put_watcher(&watcher, self.options.executor_expiry).await
         {
             self.reports.forget(&watcher.member);
             return Err(error.into());
@@ -215,16 +214,17 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_report_that_says_nothing_new_is_written_now_and_then_only() {
-        let reports = Reports::new();
+    #[test]
+    fn a_report_that_says_nothing_new_is_written_now_and_then_only() {
+        let reports = Reports::new(Duration::from_secs(10));
         let same = watcher("default/1", 5, "{}");
-        assert!(reports.is_news(&same) && !reports.is_news(&same));
-        assert!(reports.is_news(&watcher("default/1", 6, "{}")), "another revision");
-        assert!(reports.is_news(&same), "back again");
-        tokio::time::advance(RENEW_AFTER).await;
-        assert!(reports.is_news(&same), "before it expires");
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        assert!(reports.is_news(&same, at(0)) && !reports.is_news(&same, at(1)));
+        assert!(reports.is_news(&watcher("default/1", 6, "{}"), at(1)), "another revision");
+        assert!(reports.is_news(&same, at(2)), "back again");
+        assert!(!reports.is_news(&same, at(4)) && reports.is_news(&same, at(6)), "before it expires");
         reports.forget("default/1");
-        assert!(reports.is_news(&same), "a failed write is written again");
+        assert!(reports.is_news(&same, at(6)), "a failed write is written again");
     }
 }

@@ -29,7 +29,7 @@ use crate::{config::Options, error::RegistryError, metrics::RegistryMetrics};
 
 pub(crate) use agents::{Filter, Saved};
 pub(crate) use board::AgentKey;
-pub(crate) use leave::{LeaveMode, USE_EXPIRY, UseReport};
+pub(crate) use leave::{LeaveMode, UseReport};
 pub(crate) use repo::{Known, Repo};
 pub(crate) use ring::Ring;
 pub(crate) use watch::{Step, Watch};
@@ -91,7 +91,7 @@ impl App {
         let app = Arc::new(Self {
             feed: feed::Feed::open(repo.clone()).await?,
             board: board::Board::new(rules),
-            reports: leave::Reports::new(),
+            reports: leave::Reports::new(options.executor_expiry),
             nudged: Notify::new(),
             metrics: RegistryMetrics::new(&ctx.metrics),
             drain: ctx.drain.clone(),

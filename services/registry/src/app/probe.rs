@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use a2a::{A2aClient, CallError, FaultKind, client::CallOptions};
+use a2a::{A2aClient, CallError, client::CallOptions};
 use catalog::definition::FullInstance;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -61,9 +61,7 @@ fn is_alive(error: &CallError) -> bool {
     match error {
         CallError::NotSent { .. } | CallError::Timeout { .. } | CallError::Broken { .. } => false,
         CallError::InvalidAnswer { .. } | CallError::TooBig { .. } => true,
-        CallError::Fault(fault) => {
-            !matches!(fault.kind, FaultKind::Internal | FaultKind::InvalidAgentResponse)
-        }
+        CallError::Fault(fault) => fault.http_status < 500,
     }
 }
 
