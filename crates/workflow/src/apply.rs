@@ -300,7 +300,9 @@ impl State {
 
     /// The only place where a call changes its phase: the counters follow it.
     fn set_phase(&mut self, key: CallKey, phase: CallPhase, at: Timestamp) -> Option<CallPhase> {
-        let before = std::mem::replace(&mut self.call_mut(key)?.phase, phase);
+        let call = self.call_mut(key)?;
+        call.ended_at = matches!(phase, CallPhase::Completed | CallPhase::Failed).then_some(at);
+        let before = std::mem::replace(&mut call.phase, phase);
         match before {
             CallPhase::Running => {
                 self.in_flight -= 1;

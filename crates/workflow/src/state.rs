@@ -137,6 +137,8 @@ pub struct CallState {
     pub waiting: Option<Arc<str>>,
     /// What the agent asks.
     pub prompt: Option<Payload>,
+    /// When it completed or failed for good.
+    pub ended_at: Option<Timestamp>,
     /// The timer that is set for it.
     pub(crate) timer: Option<Timestamp>,
 }
@@ -153,6 +155,7 @@ impl CallState {
             error: None,
             waiting: None,
             prompt: None,
+            ended_at: None,
             timer: None,
         }
     }

@@ -232,3 +232,15 @@ fn a_full_queue_counts_the_calls_of_a_scatter() {
     run.send("p#1");
     assert!(run.ready().contains(&"b".to_owned()));
 }
+
+#[test]
+fn every_item_knows_when_it_ended() {
+    let mut run = Run::given(json!(["x", "y"]), vec![each("input", None)]);
+    run.send("e#0");
+    run.send("e#1");
+    run.answer("e#1", json!(1));
+    let ended: Vec<bool> = run.state.tasks()[0].calls.iter().map(|c| c.ended_at.is_some()).collect();
+    assert_eq!(ended, [false, true]);
+    run.answer("e#0", json!(0));
+    assert!(run.state.tasks()[0].calls.iter().all(|c| c.ended_at.is_some()));
+}

@@ -1,0 +1,42 @@
+# What people type. Every target does its own set-up, can be repeated, and is quiet when there is nothing to do.
+# `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test check fmt coverage hooks deny clean-data setup-build setup-test
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 — /p' $(MAKEFILE_LIST) | column -t -s '—' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+
+demo: setup-build ## run the main job: agents, a durable orchestrator, a report
+	@scripts/demo.sh
+
+build: setup-build ## build the one binary and the example agents (dev profile)
+	@cargo build -p orchestra -p orchestra-example-agents
+
+test: setup-test ## every test, those against real PostgreSQL and Redis included
+	@cargo test --workspace
+
+check: setup-build ## format, lints and documentation, as CI checks them
+	@scripts/check.sh
+
+fmt: ## format code and definitions
+	@cargo fmt --all
+	@scripts/definitions.sh fmt
+
+coverage: setup-test ## line coverage of the pure crates
+	@scripts/coverage.sh
+
+deny: ## licences, sources and banned crates (needs cargo-deny)
+	@cargo deny check bans licenses sources
+
+hooks: ## check every commit before it is made
+	@git config core.hooksPath scripts/hooks && echo "git runs scripts/hooks/pre-commit before each commit"
+
+clean-data: ## remove what `orchestra dev` stored in ./orchestra-data
+	@rm -rf orchestra-data && echo "orchestra-data is gone"
+
+setup-build:
+	@scripts/setup.sh build
+
+setup-test:
+	@scripts/setup.sh test
