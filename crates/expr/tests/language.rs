@@ -265,3 +265,54 @@ fn the_deepest_allowed_tree_fits_a_small_stack() {
         .join()
         .unwrap();
 }
+
+#[test]
+fn errors_and_values_show_themselves_shortly() {
+    let expr = Expr::compile("input.n").unwrap();
+    assert_eq!((expr.source(), format!("{expr:?}").as_str()), ("input.n", "Expr(\"input.n\")"));
+    assert_eq!(expr, Expr::compile("input.n").unwrap());
+    let long = Scope::new().with("s", json!("x".repeat(10_000)));
+    let error = Expr::compile("s - 1").unwrap().eval(&long).unwrap_err();
+    assert!(error.message.chars().count() < 400 && !error.message.contains('@'), "{error}");
+    let looped = Expr::compile("s.map(x, x)").unwrap().eval(&long).unwrap_err();
+    assert!(looped.kind == Kind::Evaluation && !looped.message.contains('@'), "{looped}");
+    let lazy =
+        Scope::new().with("tasks", Node::Lazy(Arc::new(OnlyAsked))).with("m", Node::Map(Default::default()));
+    assert_eq!(format!("{lazy:?}"), "Scope { variables: {\"m\": {}, \"tasks\": …} }");
+    assert!(lazy.get("m").is_some() && lazy.get("x").is_none());
+    assert_eq!(Limits::default(), Limits::DEFAULT);
+    assert_eq!(Template::compile(&json!("${ a }")).unwrap(), Template::compile(&json!("${ a }")).unwrap());
+}
+
+#[test]
+fn values_that_json_cannot_hold_or_that_are_missing_are_told() {
+    for (source, kind, part) in [
+        ("type(1)", Kind::Evaluation, "JSON cannot hold"),
+        ("[1.0 / 0.0]", Kind::Evaluation, "not finite"),
+        ("tasks.nobody", Kind::Unknown, "no member \"nobody\""),
+        ("input.none.x", Kind::Evaluation, "null has no member"),
+        ("items.x", Kind::Evaluation, "a list has no member"),
+        ("input.n.x", Kind::Evaluation, "a number has no member"),
+    ] {
+        let error = Expr::compile(source).unwrap().eval(&scope()).unwrap_err();
+        assert!(error.kind == kind && error.message.contains(part), "{source}: {error}");
+    }
+    for (source, want) in
+        [("true", "true or false"), ("b''", ""), ("18446744073709551615u", ""), ("duration('1500ms')", "")]
+    {
+        let value = Expr::compile(source).unwrap().eval(&scope());
+        assert!(value.is_ok(), "{source}: {want}");
+    }
+    assert_eq!(eval("18446744073709551615u"), Ok(json!(18446744073709551615u64)));
+    assert_eq!(eval("duration('1500ms')"), Ok(json!("1.5s")));
+    for (value, name) in
+        [(json!(true), "a boolean"), (json!({}), "an object"), (json!("x"), "a text"), (json!(null), "null")]
+    {
+        let scope = Scope::new().with("v", value.clone());
+        let result = Expr::compile("v").unwrap().eval_bool(&scope);
+        match value {
+            Value::Bool(b) => assert_eq!(result, Ok(b)),
+            _ => assert!(result.unwrap_err().message.contains(name)),
+        }
+    }
+}
