@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use base::{Finding, Severity};
-use jsonschema::Validator;
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Value, json};
 use utoipa::{ToSchema, openapi::OpenApi};
 
@@ -32,11 +32,12 @@ impl Schemas {
     /// What is wrong with `value` by the schema called `name`; nothing when there is no such schema.
     fn check(&self, name: &str, value: &Value) -> Vec<Finding> {
         let Some(validator) = self.validator(name) else { return vec![] };
-        let finding = |e: jsonschema::ValidationError<'_>| {
-            let path = dotted(e.instance_path().as_str());
-            Finding::new(Severity::Error, "schema", path, cut(&e.to_string()))
-        };
-        validator.iter_errors(value).take(FINDINGS_MAX).map(finding).collect()
+        let mut findings = vec![];
+        for e in validator.iter_errors(value) {
+            leaves(&e, &mut findings);
+        }
+        findings.truncate(FINDINGS_MAX);
+        findings
     }
 
     fn validator(&self, name: &str) -> Option<std::sync::Arc<Validator>> {
@@ -60,6 +61,37 @@ impl Schemas {
         compiled.insert(name.to_owned(), validator.clone());
         Some(validator)
     }
+}
+
+/// The findings of an error. Of alternatives (`null` or an object, say) the one that was meant counts: the one whose
+/// errors lie deepest.
+fn leaves(e: &ValidationError<'_>, out: &mut Vec<Finding>) {
+    let path = dotted(e.instance_path().as_str());
+    match e.kind() {
+        ValidationErrorKind::OneOfNotValid { context } | ValidationErrorKind::AnyOf { context } => {
+            let own = e.instance_path().as_str().len();
+            let depth = |branch: &[ValidationError<'_>]| {
+                // Another type is the weakest sign of what was meant.
+                let meant = |e: &ValidationError<'_>| !matches!(e.kind(), ValidationErrorKind::Type { .. });
+                branch.iter().map(|e| (e.instance_path().as_str().len(), meant(e))).max().unwrap_or_default()
+            };
+            match context.iter().max_by_key(|branch| depth(branch)) {
+                Some(branch) if depth(branch) > (own, false) => {
+                    branch.iter().for_each(|inner| leaves(inner, out));
+                }
+                _ => out.push(finding(path, e)),
+            }
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let dot = if path.is_empty() { "" } else { "." };
+            out.extend(unexpected.iter().map(|key| finding(format!("{path}{dot}{key}"), e)));
+        }
+        _ => out.push(finding(path, e)),
+    }
+}
+
+fn finding(path: String, e: &ValidationError<'_>) -> Finding {
+    Finding::new(Severity::Error, "schema", path, cut(&e.to_string()))
 }
 
 /// `/tasks/2/id` → `tasks[2].id`.
