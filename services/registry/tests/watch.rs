@@ -193,3 +193,39 @@ async fn any_replica_serves_and_each_agent_is_looked_after_by_one() {
     });
     assert!(waited.await.is_ok(), "not all are looked after: {:?}", truth(&two).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_writes_the_bus_tells_the_others() {
+    let (home, redis) = (Home::postgres(), testkit::Redis::start());
+    let named = |id: &'static str| {
+        let url = redis.url();
+        move |s: &mut runtime::Settings| {
+            s.node.id = Some(id.into());
+            s.bus.url = Some(runtime::config::SecretUrl::new(url));
+            s.registry.watch_poll_interval = Duration::from_secs(60);
+            s.registry.health_check_interval = Duration::from_secs(3600);
+        }
+    };
+    let one = Registry::start_alone(&home, named("one")).await;
+    let two = Registry::start_alone(&home, named("two")).await;
+    let (mut at_one, mut at_two) = (one.watch(0).await, two.watch(0).await);
+    // Each knows the other within one renewal of the lease; from then on writes are announced both ways.
+    let mut n = 0;
+    let both = tokio::time::timeout(LONG, async {
+        let (mut one_sees, mut two_sees) = (false, false);
+        while !(one_sees && two_sees) {
+            n += 1;
+            let (by_one, by_two) = (format!("one-{n}"), format!("two-{n}"));
+            one.register(agent(&by_one, json!({}))).await.unwrap();
+            two.register(agent(&by_two, json!({}))).await.unwrap();
+            let see = Duration::from_millis(500);
+            two_sees = tokio::time::timeout(see, at_two.until("one's", |w| w.agents.contains_key(&by_one)))
+                .await
+                .is_ok();
+            one_sees = tokio::time::timeout(see, at_one.until("two's", |w| w.agents.contains_key(&by_two)))
+                .await
+                .is_ok();
+        }
+    });
+    assert!(both.await.is_ok(), "the other replica's writes arrive long before the next poll");
+}

@@ -117,6 +117,7 @@ impl App {
             };
             match put {
                 Put::Done => {
+                    self.wrote().await?;
                     let known = self.present(tenant, &id).await?;
                     return Ok(Saved { known, findings });
                 }
@@ -156,6 +157,7 @@ impl App {
             }
             // Another writer may only have changed the health: then the second turn succeeds.
             if matches!(self.repo.update(&known, &definition, self.now()).await?, Put::Done) {
+                self.wrote().await?;
                 let known = self.present(tenant, id).await?;
                 return Ok(Saved { known, findings });
             }

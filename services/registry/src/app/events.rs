@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Keys, Message, header};
+use bus::{Bus, Keys, Message, PublishError, header};
 use prost::Message as _;
 use proto::event::v1::{EventBatch, LifecycleEvent};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use super::{AgentKey, App, Known};
 
 /// All events of the registry go to one partition: they have one order.
 pub(crate) const PARTITION: u32 = 0;
+const KIND: &str = "orchestra.event.v1.EventBatch";
 const CONSUMER: &str = "registry-events";
 /// How often the position is stored while events flow.
 const STORE_EVERY: Duration = Duration::from_secs(2);
@@ -39,12 +40,19 @@ fn view(app: &App) -> View {
     app.feed.select(|_| true).into_iter().map(|k| (k.key(), k)).collect()
 }
 
+/// Tells other replicas that the list of changes grew. It carries nothing: whoever reads events passes over it.
+pub(crate) async fn nudge(bus: &dyn Bus) -> Result<(), PublishError> {
+    let message = Message::new(EventBatch::default().encode_to_vec()).with_header(header::KIND, KIND);
+    bus.publish(&Keys::default().events(PARTITION), &[message]).await.map(drop)
+}
+
 /// Publishes until the process stops.
 pub(crate) async fn run(app: Arc<App>) -> anyhow::Result<()> {
     let mut head = app.feed.head();
     let mut told: Option<View> = None;
     let (mut published, mut stored) = (0, 0);
     let mut store_at = tokio::time::Instant::now();
+    let mut failing = false;
     loop {
         let revision = *head.borrow_and_update();
         let done = match app.ring.leads(CONSUMER) {
@@ -55,9 +63,15 @@ pub(crate) async fn run(app: Arc<App>) -> anyhow::Result<()> {
             true => app.tell(&mut told, &mut stored, revision).await,
         };
         match done {
-            Ok(()) => published = revision,
+            Ok(()) => {
+                published = revision;
+                failing = false;
+            }
             Err(why) => {
-                tracing::warn!(%why, "events of agents were not published; trying again");
+                // Said once, not every second for as long as the bus is away.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%why, "events of agents were not published; trying again");
+                }
                 tokio::select! {
                     () = tokio::time::sleep(RETRY) => continue,
                     () = app.drain.stopped() => break,
@@ -148,7 +162,7 @@ impl App {
         };
         Message::new(batch.encode_to_vec())
             .with_header(header::TENANT, event.key.0.to_string())
-            .with_header(header::KIND, "orchestra.event.v1.EventBatch")
+            .with_header(header::KIND, KIND)
     }
 
     /// Stores how far events were published; gives what is stored then.

@@ -73,7 +73,7 @@ impl App {
         }
         if !told.is_empty() {
             self.repo.put_health(&told, true, self.now()).await?;
-            self.refresh().await?;
+            self.wrote().await?;
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ impl App {
             LeaveMode::Force => {
                 self.repo.remove(&known.key(), false, self.now()).await?;
                 tracing::info!(%tenant, agent = %id, "agent removed at once; its running calls are cut");
-                self.refresh().await?;
+                self.wrote().await?;
                 return Ok(known);
             }
             LeaveMode::RefuseIfBusy if !known.is_draining() => {
@@ -145,6 +145,7 @@ impl App {
         if !known.is_draining() {
             self.repo.drain(&known, self.now()).await?;
             tracing::info!(%tenant, agent = %id, "agent drains");
+            self.wrote().await?;
         }
         // With nobody to wait for it is gone before the answer.
         self.sweep().await?;
@@ -167,7 +168,7 @@ impl App {
                 tracing::info!(tenant = %known.tenant, agent = %known.id, "agent removed: no executor uses it");
             }
         }
-        if removed { self.refresh().await } else { Ok(()) }
+        if removed { self.wrote().await } else { Ok(()) }
     }
 }
 

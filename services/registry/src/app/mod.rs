@@ -134,6 +134,20 @@ impl App {
         Ok(())
     }
 
+    /// After a write of this replica: memory follows at once, and other replicas are told to look.
+    async fn wrote(&self) -> Result<(), StoreError> {
+        if !self.ring.others().is_empty() {
+            let bus = self.bus.0.clone();
+            // Off the caller's path: the bus may be away, and then the others poll.
+            tokio::spawn(async move {
+                if let Err(error) = events::nudge(bus.as_ref()).await {
+                    tracing::debug!(%error, "other replicas were not nudged");
+                }
+            });
+        }
+        self.refresh().await
+    }
+
     /// Looks after an agent, or no longer, as the feed and the ring say.
     fn sync(&self, key: &AgentKey) {
         match self.feed.get(&key.0, &key.1) {

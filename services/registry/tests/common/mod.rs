@@ -91,7 +91,18 @@ impl Registry {
         Self::start_on(home, bus, change).await
     }
     pub(crate) async fn start_on(home: &Home, bus: InProcessBus, change: impl FnOnce(&mut Settings)) -> Self {
-        let role = registry::role_on(Arc::new(bus.clone()));
+        Self::start_role(home, registry::role_on(Arc::new(bus.clone())), bus, change).await
+    }
+    /// One whose bus the settings name.
+    pub(crate) async fn start_alone(home: &Home, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_role(home, registry::role(), InProcessBus::new(InProcessOptions::default()), change).await
+    }
+    async fn start_role(
+        home: &Home,
+        role: runtime::Role,
+        bus: InProcessBus,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let config = settings(home, change);
         // A registry that was stopped lets go of its file when its last connection is closed.
         let started = testkit::wait_for("the database to be free", LONG, async || {
