@@ -20,7 +20,7 @@ use executor::{
     plans::{FoundPlan, PlanSource},
 };
 use store::{
-    Journal as _, SqliteJournal, SqliteOptions,
+    SqliteJournal, SqliteOptions,
     journal::{Executions as _, Join, MemberId, Members as _},
 };
 
@@ -31,7 +31,12 @@ struct OnePlan(u32);
 
 #[async_trait]
 impl PlanSource for OnePlan {
-    async fn plan(&self, context: &CallContext, _: &str, _: Option<(&str, &str)>) -> Result<FoundPlan, Fault> {
+    async fn plan(
+        &self,
+        context: &CallContext,
+        _: &str,
+        _: Option<(&str, &str)>,
+    ) -> Result<FoundPlan, Fault> {
         let tasks: Vec<_> = (0..self.0)
             .map(|n| {
                 let after: Vec<u32> = n.checked_sub(1).into_iter().collect();
@@ -54,7 +59,8 @@ async fn main() {
     let seconds: u64 = args.get(2).map_or(5, |s| s.parse().unwrap());
     let tasks: u32 = args.get(3).map_or(1, |s| s.parse().unwrap());
     let folder = tempfile::tempdir_in(".").unwrap();
-    let journal = Arc::new(SqliteJournal::open(&SqliteOptions::new(folder.path().join("executor.db"))).unwrap());
+    let journal =
+        Arc::new(SqliteJournal::open(&SqliteOptions::new(folder.path().join("executor.db"))).unwrap());
     journal.ensure_shards(64).await.unwrap();
     let me = journal
         .join(Join {
@@ -76,7 +82,7 @@ async fn main() {
         publisher: None,
         limits: Limits { concurrent_max: 100_000, ..Limits::default() },
         me: me.clone(),
-        metrics: Arc::new(EngineMetrics::default()),
+        metrics: Arc::new(EngineMetrics::new(&runtime::Metrics::detached())),
         fatal: Arc::new(|why: &str| panic!("{why}")),
     });
     for shard in 0..64 {

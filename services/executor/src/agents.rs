@@ -87,9 +87,16 @@ impl A2aCaller {
         if request.followed || request.bind_early {
             return follow;
         }
-        let declared = request.agent.definition.capability(&request.capability).and_then(|c| c.performance.response_ms_max);
+        let declared = request
+            .agent
+            .definition
+            .capability(&request.capability)
+            .and_then(|c| c.performance.response_ms_max);
         let limit = self.settings.short_call;
-        let measured = self.speed.get(&speed_key(request)).map(|mean| *mean.lock().unwrap_or_else(PoisonError::into_inner));
+        let measured = self
+            .speed
+            .get(&speed_key(request))
+            .map(|mean| *mean.lock().unwrap_or_else(PoisonError::into_inner));
         let short = match (measured, declared) {
             (Some(us), _) => us < limit.as_micros() as f64,
             (None, Some(ms)) => ms < limit.as_millis() as f64,
@@ -115,10 +122,14 @@ impl A2aCaller {
         let work = async {
             match &request.kind {
                 CallKind::Send(input) => {
-                    self.client.call(&endpoint, &first_message(request, input), mode, &options, &mut notify).await
+                    self.client
+                        .call(&endpoint, &first_message(request, input), mode, &options, &mut notify)
+                        .await
                 }
                 CallKind::Answer(input) => {
-                    self.client.answer(&endpoint, &answer_message(request, input), mode, &options, &mut notify).await
+                    self.client
+                        .answer(&endpoint, &answer_message(request, input), mode, &options, &mut notify)
+                        .await
                 }
                 CallKind::Reattach => {
                     let id = request.bound.as_ref().map_or("", |b| &*b.0);
@@ -184,7 +195,8 @@ impl AgentCaller for A2aCaller {
     async fn cancel(&self, request: CallRequest) {
         let Some((task, _)) = &request.bound else { return };
         let Ok(endpoint) = self.endpoint(&request).await else { return };
-        let options = CallOptions { idle_timeout: Duration::from_secs(10), ..options(&request, &self.settings) };
+        let options =
+            CallOptions { idle_timeout: Duration::from_secs(10), ..options(&request, &self.settings) };
         if let Err(e) = self.client.cancel(&endpoint, task, &options).await {
             tracing::info!(agent = %request.agent.id(), error = %e, "the agent did not take the cancel");
         }
@@ -263,7 +275,11 @@ fn answer_message(request: &CallRequest, input: &Payload) -> SendRequest {
     let (task, context) = request.bound.clone().unwrap_or_default();
     let message = Message {
         // One question, one answer: a repeat of this send carries the same id.
-        message_id: format!("{}-answer-{}", request.message_id, blake3::Hash::from(input.hash()).to_hex().get(..16).unwrap_or_default()),
+        message_id: format!(
+            "{}-answer-{}",
+            request.message_id,
+            blake3::Hash::from(input.hash()).to_hex().get(..16).unwrap_or_default()
+        ),
         role: Role::User,
         parts: vec![data_part(input)],
         task_id: Some(task.to_string()),

@@ -96,7 +96,8 @@ pub(crate) async fn report(ctx: RoleContext, engine: Engine) -> anyhow::Result<(
             in_flight: in_flight.into_iter().collect(),
             measured: engine.take_measured(),
         };
-        if let Err(status) = client.clone().report_use(runtime::call::request(&ctx.own_call(), request)).await {
+        if let Err(status) = client.clone().report_use(runtime::call::request(&ctx.own_call(), request)).await
+        {
             tracing::debug!(reason = %status.message(), "the registry did not take the report");
         }
     }

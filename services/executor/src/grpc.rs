@@ -16,11 +16,14 @@ use workflow::Resolution;
 use crate::{
     app::{App, ListQuery, StartRequest, WorkflowCursor},
     engine::{Command, Commanded},
+    forward::Forward,
     wire,
 };
 
 /// Longest wait of one call.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Ids that are drawn to find one of an own shard.
+const DRAWS_MAX: usize = 2048;
 /// Largest page of history.
 const HISTORY_MAX: u32 = 1000;
 
@@ -32,17 +35,27 @@ type Watch = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send
 pub struct Executor {
     app: App,
     drain: Drain,
+    forward: Forward,
 }
 
 impl Executor {
-    /// Serves `app`; streams end when `drain` begins.
-    pub fn new(app: App, drain: Drain) -> Self {
-        Self { app, drain }
+    /// Serves `app`; streams end when `drain` begins; what another replica owns is passed on.
+    pub fn new(app: App, drain: Drain, forward: Forward) -> Self {
+        Self { app, drain, forward }
     }
 }
 
 fn id_of(text: &str) -> Result<ExecutionId, Fault> {
     text.parse().map_err(|e: base::BadId| Fault::bad("execution_id", e))
+}
+
+/// The id that a start's key or own id gives.
+fn start_id(context: &CallContext, key: &str, id: &str) -> Result<Option<ExecutionId>, Fault> {
+    match (key, id) {
+        ("", "") => Ok(None),
+        ("", id) => id_of(id).map(Some),
+        (key, _) => Ok(Some(ExecutionId::from_key(&context.tenant, key))),
+    }
 }
 
 fn wait_of(ms: u64) -> Option<Duration> {
@@ -69,6 +82,7 @@ fn start_of(request: pb::StartExecutionRequest) -> Result<StartRequest, Fault> {
         max_memory_bytes: options.max_memory_bytes,
         metadata_json: request.metadata_json,
         wait: wait_of(request.wait_ms),
+        own_id: None,
     })
 }
 
@@ -93,7 +107,9 @@ fn command_of(request: &pb::CommandExecutionRequest) -> Result<Command, Fault> {
 
 fn decision_of(decision: Option<Decision>) -> Result<Resolution, Fault> {
     match decision {
-        Some(Decision::Completed(output)) => Ok(Resolution::Completed(payload::from_wire(Some(output), "completed")?)),
+        Some(Decision::Completed(output)) => {
+            Ok(Resolution::Completed(payload::from_wire(Some(output), "completed")?))
+        }
         Some(Decision::Failed(message)) => Ok(Resolution::Failed(message.into())),
         Some(Decision::Retry(true)) => Ok(Resolution::Retry),
         Some(Decision::Retry(false)) | None => Err(Fault::bad("decision", "give completed, failed or retry")),
@@ -101,41 +117,87 @@ fn decision_of(decision: Option<Decision>) -> Result<Resolution, Fault> {
 }
 
 impl Executor {
-    async fn steer(&self, context: &CallContext, id: &str, command: Command) -> Answer<pb::CommandExecutionResponse> {
+    async fn steer(
+        &self,
+        context: &CallContext,
+        id: &str,
+        command: Command,
+    ) -> Answer<pb::CommandExecutionResponse> {
         let id = id_of(id)?;
         let done = self.app.command(context, id, command).await?;
         Ok(Response::new(commanded(id, &done)))
     }
 
-    fn until_drained(&self, stream: impl Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static) -> Watch {
+    /// An id for a start that brought none: one that is looked after here, so that nothing has to be passed on.
+    fn draw(&self) -> Option<ExecutionId> {
+        let drawn = std::iter::repeat_with(|| ExecutionId::new(uuid::Uuid::now_v7())).take(DRAWS_MAX);
+        drawn.into_iter().find(|id| self.forward.is_here(*id))
+    }
+
+    fn until_drained(
+        &self,
+        stream: impl Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static,
+    ) -> Watch {
         let drain = self.drain.clone();
         Box::pin(stream.take_until(async move { drain.draining().await }))
     }
 }
 
+/// Passes a call on when the execution is another replica's.
+macro_rules! passed_on {
+    ($self:ident, $request:ident, $context:ident, $method:ident, $wait:expr) => {
+        let id = id_of(&$request.get_ref().execution_id)?;
+        if let Some(mut owner) = $self.forward.owner(id, $request.metadata()) {
+            let timeout = $wait.map(|w: Duration| w + Duration::from_secs(10));
+            return owner.$method($self.forward.request(&$context, $request.into_inner(), timeout)).await;
+        }
+    };
+}
+
 #[tonic::async_trait]
 impl ExecutorService for Executor {
-    async fn start_execution(&self, request: Request<pb::StartExecutionRequest>) -> Answer<pb::StartExecutionResponse> {
+    async fn start_execution(
+        &self,
+        request: Request<pb::StartExecutionRequest>,
+    ) -> Answer<pb::StartExecutionResponse> {
         let context = call::context(&request);
-        let outcome = self.app.start(&context, start_of(request.into_inner())?).await?;
+        let asked = request.get_ref();
+        if let Some(id) = start_id(&context, &asked.key, &asked.execution_id)?
+            && let Some(mut owner) = self.forward.owner(id, request.metadata())
+        {
+            let timeout = wait_of(asked.wait_ms).map(|w| w + Duration::from_secs(10));
+            return owner
+                .start_execution(self.forward.request(&context, request.into_inner(), timeout))
+                .await;
+        }
+        let mut start = start_of(request.into_inner())?;
+        if start.key.is_empty() && start.execution_id.is_empty() {
+            start.own_id = self.draw();
+        }
+        let outcome = self.app.start(&context, start).await?;
         Ok(Response::new(wire::started(&outcome)))
     }
 
     async fn get_execution(&self, request: Request<pb::GetExecutionRequest>) -> Answer<pb::Execution> {
         let context = call::context(&request);
+        passed_on!(self, request, context, get_execution, wait_of(request.get_ref().wait_ms));
         let request = request.into_inner();
         let (id, wait) = (id_of(&request.execution_id)?, wait_of(request.wait_ms));
         let view = self.app.view(&context, id, wait, !request.summary_only).await?;
         Ok(Response::new(wire::execution(&view)))
     }
 
-    async fn list_executions(&self, request: Request<pb::ListExecutionsRequest>) -> Answer<pb::ListExecutionsResponse> {
+    async fn list_executions(
+        &self,
+        request: Request<pb::ListExecutionsRequest>,
+    ) -> Answer<pb::ListExecutionsResponse> {
         let context = call::context(&request);
         let request = request.into_inner();
         let page = request.page.unwrap_or_default();
         let query = ListQuery {
             statuses: request.statuses,
-            workflow: (!request.workflow.is_empty()).then(|| self.app.workflow_id(&context, &request.workflow)),
+            workflow: (!request.workflow.is_empty())
+                .then(|| self.app.workflow_id(&context, &request.workflow)),
             after: wire::cursor(&page.page_token)?,
             limit: page.page_size.clamp(0, 1000) as u32,
         };
@@ -146,22 +208,34 @@ impl ExecutorService for Executor {
         }))
     }
 
-    async fn command_execution(&self, request: Request<pb::CommandExecutionRequest>) -> Answer<pb::CommandExecutionResponse> {
+    async fn command_execution(
+        &self,
+        request: Request<pb::CommandExecutionRequest>,
+    ) -> Answer<pb::CommandExecutionResponse> {
         let context = call::context(&request);
+        passed_on!(self, request, context, command_execution, None);
         let request = request.into_inner();
         self.steer(&context, &request.execution_id, command_of(&request)?).await
     }
 
-    async fn resolve_task(&self, request: Request<pb::ResolveTaskRequest>) -> Answer<pb::CommandExecutionResponse> {
+    async fn resolve_task(
+        &self,
+        request: Request<pb::ResolveTaskRequest>,
+    ) -> Answer<pb::CommandExecutionResponse> {
         let context = call::context(&request);
+        passed_on!(self, request, context, resolve_task, None);
         let request = request.into_inner();
         let decision = decision_of(request.decision)?;
         let command = Command::Resolve { task: request.task_id, item: request.item.max(0) as u32, decision };
         self.steer(&context, &request.execution_id, command).await
     }
 
-    async fn answer_task(&self, request: Request<pb::AnswerTaskRequest>) -> Answer<pb::CommandExecutionResponse> {
+    async fn answer_task(
+        &self,
+        request: Request<pb::AnswerTaskRequest>,
+    ) -> Answer<pb::CommandExecutionResponse> {
         let context = call::context(&request);
+        passed_on!(self, request, context, answer_task, None);
         let request = request.into_inner();
         let input = payload::from_wire(request.input, "input")?;
         let command = Command::Answer { task: request.task_id, item: request.item.max(0) as u32, input };
@@ -170,6 +244,7 @@ impl ExecutorService for Executor {
 
     async fn get_history(&self, request: Request<pb::GetHistoryRequest>) -> Answer<pb::GetHistoryResponse> {
         let context = call::context(&request);
+        passed_on!(self, request, context, get_history, None);
         let request = request.into_inner();
         let limit = if request.limit == 0 { 100 } else { request.limit.min(HISTORY_MAX) };
         let id = id_of(&request.execution_id)?;
@@ -184,8 +259,13 @@ impl ExecutorService for Executor {
 
     async fn watch_execution(&self, request: Request<pb::WatchExecutionRequest>) -> Answer<Watch> {
         let context = call::context(&request);
+        let id = id_of(&request.get_ref().execution_id)?;
+        if let Some(mut owner) = self.forward.owner(id, request.metadata()) {
+            let stream =
+                owner.watch_execution(self.forward.request(&context, request.into_inner(), None)).await?;
+            return Ok(Response::new(self.until_drained(stream.into_inner())));
+        }
         let request = request.into_inner();
-        let id = id_of(&request.execution_id)?;
         let watched = self.app.watch(&context, id, request.after_seq).await?;
         let mut seq = request.after_seq;
         let stream = watched.map(move |message| {
@@ -200,13 +280,13 @@ impl ExecutorService for Executor {
     async fn watch_workflow(&self, request: Request<pb::WatchWorkflowRequest>) -> Answer<Watch> {
         let context = call::context(&request);
         let request = request.into_inner();
-        let cursor = match request.cursor.as_str() {
-            "" => None,
-            text => Some(
-                WorkflowCursor::parse(text)
-                    .ok_or_else(|| Fault::bad("cursor", "is not a cursor of this watch; begin without one"))?,
-            ),
-        };
+        let cursor =
+            match request.cursor.as_str() {
+                "" => None,
+                text => Some(WorkflowCursor::parse(text).ok_or_else(|| {
+                    Fault::bad("cursor", "is not a cursor of this watch; begin without one")
+                })?),
+            };
         let workflow = self.app.workflow_id(&context, &request.workflow);
         let watched = self.app.watch_workflow(&context, workflow, cursor).await?;
         let mut newest = cursor.map_or_else(Timestamp::default, |c| c.0);
@@ -218,7 +298,8 @@ impl ExecutorService for Executor {
     }
 
     async fn get_capacity(&self, _: Request<pb::GetCapacityRequest>) -> Answer<pb::GetCapacityResponse> {
-        let [active, max_concurrent, queued, queue_max, calls_in_flight, calls_waiting] = self.app.engine.load();
+        let [active, max_concurrent, queued, queue_max, calls_in_flight, calls_waiting] =
+            self.app.engine.load();
         Ok(Response::new(pb::GetCapacityResponse {
             active,
             max_concurrent,
@@ -230,16 +311,21 @@ impl ExecutorService for Executor {
         }))
     }
 
-    async fn list_dead_letters(&self, request: Request<pb::ListDeadLettersRequest>) -> Answer<pb::ListDeadLettersResponse> {
+    async fn list_dead_letters(
+        &self,
+        request: Request<pb::ListDeadLettersRequest>,
+    ) -> Answer<pb::ListDeadLettersResponse> {
         let context = call::context(&request);
         let page = request.into_inner().page.unwrap_or_default();
         Ok(Response::new(self.app.dead_letters(&context, &page).await?))
     }
 
-    async fn redrive_dead_letter(&self, request: Request<pb::RedriveDeadLetterRequest>) -> Answer<pb::RedriveDeadLetterResponse> {
+    async fn redrive_dead_letter(
+        &self,
+        request: Request<pb::RedriveDeadLetterRequest>,
+    ) -> Answer<pb::RedriveDeadLetterResponse> {
         let context = call::context(&request);
         let letter = self.app.redrive(&context, &request.into_inner().id).await?;
         Ok(Response::new(pb::RedriveDeadLetterResponse { dead_letter: Some(letter) }))
     }
 }
-

@@ -42,7 +42,10 @@ impl ExecutorInternalService for Internal {
     async fn lend_slots(&self, request: Request<pb::LendSlotsRequest>) -> Answer<pb::LendSlotsResponse> {
         Ok(Response::new(self.cluster.lend_slots(request.get_ref())))
     }
-    async fn offer_shards(&self, request: Request<pb::OfferShardsRequest>) -> Answer<pb::OfferShardsResponse> {
+    async fn offer_shards(
+        &self,
+        request: Request<pb::OfferShardsRequest>,
+    ) -> Answer<pb::OfferShardsResponse> {
         Ok(Response::new(self.cluster.offer_shards(request.get_ref())))
     }
 }

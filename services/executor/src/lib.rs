@@ -8,12 +8,14 @@ pub mod call;
 pub mod cluster;
 pub mod engine;
 mod fleet;
+mod forward;
 pub mod grpc;
 pub mod internal;
+mod metrics;
 mod plan_cache;
 pub mod planner;
 pub mod plans;
 mod role;
 mod wire;
 
-pub use role::role;
+pub use role::{role, role_on};

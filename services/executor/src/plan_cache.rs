@@ -11,9 +11,7 @@ use base::{CallContext, Tenant, WorkflowId};
 use moka::future::Cache;
 use tokio::sync::Mutex;
 
-use crate::{
-    plans::{PlanEntry, PlanSource},
-};
+use crate::plans::{PlanEntry, PlanSource};
 
 /// Versions kept.
 const VERSIONS_MAX: u64 = 10_000;
@@ -98,8 +96,8 @@ impl PlanCache {
         }
         // Compiling is work of a definition's size: off the threads that carry the executions.
         let entry = tokio::task::spawn_blocking(move || PlanEntry::new(found)).await;
-        let entry = entry
-            .map_err(|_| Fault::new(base::ErrorCode::Internal, "the plan could not be compiled"))?;
+        let entry =
+            entry.map_err(|_| Fault::new(base::ErrorCode::Internal, "the plan could not be compiled"))?;
         let entry = Arc::new(entry?);
         self.versions.insert(key, entry.clone()).await;
         Ok(entry)

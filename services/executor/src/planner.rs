@@ -27,7 +27,12 @@ impl PlannerPlans {
 
 #[async_trait]
 impl PlanSource for PlannerPlans {
-    async fn plan(&self, context: &CallContext, workflow: &str, inline: Option<(&str, &str)>) -> Result<FoundPlan, Fault> {
+    async fn plan(
+        &self,
+        context: &CallContext,
+        workflow: &str,
+        inline: Option<(&str, &str)>,
+    ) -> Result<FoundPlan, Fault> {
         let (inline_source, inline_format) = inline.unwrap_or_default();
         let request = GetPlanRequest {
             r#ref: workflow.into(),

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use api::Fault;
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use base::{CallContext, ErrorCode, WorkflowId};
-use arc_swap::ArcSwapOption;
 use catalog::{Need, Outcome, Snapshot};
 use jsonschema::Validator;
 use serde_json::Value;
@@ -141,7 +141,8 @@ impl PlanEntry {
         for (task, class) in self.compiled.plan().tasks.iter().zip(&self.needs) {
             let matched = fleet.matches(&class.need);
             if let Outcome::Never(reason) = matched.outcome {
-                let text = format!("task {} can never run: {reason}; register an agent that can do it", task.id);
+                let text =
+                    format!("task {} can never run: {reason}; register an agent that can do it", task.id);
                 return Err(Fault::new(ErrorCode::InsufficientResources, text).field(task.id.clone()));
             }
             found.extend(matched.candidates.iter().map(|c| Arc::<str>::from(c.agent.id().as_str())));

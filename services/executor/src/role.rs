@@ -5,71 +5,104 @@ use std::sync::Arc;
 use a2a::{A2aClient, client::ClientConfig};
 use anyhow::Context as _;
 use bus::{Bus, InProcessBus, RedisBus};
-use proto::executor::v1::executor_service_server::ExecutorServiceServer;
-use runtime::{Role, RoleContext, Service, Settings, SystemClock};
-use store::{
-    Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions,
-    journal::{Join, MemberId},
+use proto::executor::{
+    internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
+    v1::executor_service_server::ExecutorServiceServer,
 };
+use runtime::{Role, RoleContext, Service, Settings, SystemClock};
+use store::{Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions};
 use workflow::plan::{Backoff, RetryPolicy};
 
 use crate::{
     agents::{A2aCaller, A2aSettings},
     app::{App, Defaults},
+    cluster::{Dialled, Options, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
     fleet,
+    forward::Forward,
     grpc::Executor,
+    internal::Internal,
+    metrics,
     planner::PlannerPlans,
 };
 
-/// The executor, alone in its process or beside others.
+/// The executor on the bus that the settings name.
 pub fn role() -> Role {
-    Role::new("executor", &["planner", "registry"], start)
+    Role::new("executor", NEEDS, |ctx| async move {
+        let bus = open_bus(&ctx.settings)?;
+        serve(ctx, bus).await
+    })
 }
 
-async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
+/// The executor on a bus that other roles of this process share.
+pub fn role_on(bus: Arc<dyn Bus>) -> Role {
+    Role::new("executor", NEEDS, move |ctx| serve(ctx, bus.clone()))
+}
+
+const NEEDS: &[&str] = &["planner", "registry"];
+
+async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {
     let settings = ctx.settings.clone();
     let journal = open_journal(&settings).await?;
-    let bus = open_bus(&settings)?;
     let clock = Arc::new(SystemClock);
-    let me = join(&ctx, journal.as_ref()).await?;
-    let fatal = ctx.fatal();
-    let metrics = Arc::new(EngineMetrics::default());
+    let end = ctx.fatal();
+    let fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |why: &str| end.end(why));
+    let seat = Seat::join(cluster_options(&ctx), journal.clone(), clock.clone(), fatal.clone()).await?;
+    let counts = Arc::new(EngineMetrics::new(&ctx.metrics));
     let engine = Engine::start(Parts {
         journal: journal.clone(),
         clock: clock.clone(),
         caller: Arc::new(caller(&settings)),
         plans: Arc::new(PlannerPlans::new(ctx.peer("planner")?)),
-        publisher: None,
+        publisher: seat.publisher(),
         limits: limits(&settings),
-        me: me.clone(),
-        metrics,
-        fatal: Arc::new(move |why: &str| fatal.end(why)),
+        me: seat.me().clone(),
+        metrics: counts.clone(),
+        fatal,
     });
-    let shards = journal.roster().await?.shards;
-    for (shard, owner) in shards.iter().enumerate() {
-        let shard = shard as u16;
-        let ours = owner.as_ref() == Some(&me.id) || journal.claim(&me, shard).await?;
-        if ours {
-            engine.acquire(shard).await.map_err(|f| anyhow::anyhow!("{f}"))?;
-        }
-    }
+    metrics::export(&ctx.metrics, &engine, &counts, &bus);
     let fleet_known = ctx.ready_flag("the fleet of the registry");
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
+    let cluster = seat.start(engine.clone(), bus.clone(), Arc::new(Dialled::new(ctx.clone()))).await;
     let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings));
     let max = settings.server.grpc_message_max.len();
-    let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone()))
+    let forward = Forward::new(cluster.clone(), ctx.peers.clone(), max);
+    let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
-    Ok(Service::new().grpc(door).descriptor(proto::DESCRIPTORS).on_drain(move || {
-        let (engine, journal) = (engine.clone(), journal.clone());
+    let inner = ExecutorInternalServiceServer::new(Internal::new(cluster.clone()))
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(max);
+    let grace = settings.server.drain_timeout / 2;
+    Ok(Service::new().grpc(door).grpc(inner).descriptor(proto::DESCRIPTORS).on_drain(move || {
+        let (engine, journal, cluster) = (engine.clone(), journal.clone(), cluster.clone());
         async move {
             engine.drain().await;
+            cluster.drain(grace).await;
             journal.close().await;
             engine.stop();
         }
     }))
+}
+
+fn cluster_options(ctx: &RoleContext) -> Options {
+    let (e, bus, node) = (&ctx.settings.executor, &ctx.settings.bus, &ctx.settings.node);
+    Options {
+        member_id: ctx.member_id(),
+        address: ctx.advertised(),
+        region: node.region.clone(),
+        cluster: node.cluster.clone(),
+        shards: e.shards as u16,
+        lease: e.lease,
+        renewal: e.lease_renewal,
+        partitions: bus.partitions,
+        deliveries_max: bus.deliveries_max,
+        claim_after: bus.claim_after,
+        sweep_every: e.sweep_interval,
+        retention: e.execution_retention,
+        ..Options::default()
+    }
 }
 
 async fn open_journal(settings: &Settings) -> anyhow::Result<Arc<dyn Journal>> {
@@ -85,7 +118,8 @@ async fn open_journal(settings: &Settings) -> anyhow::Result<Arc<dyn Journal>> {
         }
         return Ok(Arc::new(journal));
     }
-    let folder = settings.sqlite_folder().context("database.url is neither a folder nor a postgres:// URL")?;
+    let folder =
+        settings.sqlite_folder().context("database.url is neither a folder nor a postgres:// URL")?;
     std::fs::create_dir_all(&folder).with_context(|| format!("the data folder {}", folder.display()))?;
     let mut options = SqliteOptions::new(folder.join("executor.db"));
     options.readers = settings.database.readers as usize;
@@ -101,23 +135,10 @@ fn open_bus(settings: &Settings) -> anyhow::Result<Arc<dyn Bus>> {
 }
 
 fn redis_options(settings: &Settings) -> bus::RedisOptions {
-    let mut options = bus::RedisOptions { command_timeout: settings.bus.response_timeout, ..Default::default() };
+    let mut options =
+        bus::RedisOptions { command_timeout: settings.bus.response_timeout, ..Default::default() };
     options.limits.retention = settings.bus.retention;
     options
-}
-
-async fn join(ctx: &RoleContext, journal: &dyn Journal) -> anyhow::Result<store::journal::Membership> {
-    let executor = &ctx.settings.executor;
-    journal.ensure_shards(executor.shards as u16).await?;
-    let join = Join {
-        id: MemberId::new(ctx.member_id())?,
-        address: ctx.advertised(),
-        lease: executor.lease,
-        reads_up_to: api::log::LOG_SCHEMA,
-        region: ctx.settings.node.region.clone(),
-        cluster: ctx.settings.node.cluster.clone(),
-    };
-    Ok(journal.join(join).await?)
 }
 
 fn caller(settings: &Settings) -> A2aCaller {
@@ -149,7 +170,11 @@ fn limits(settings: &Settings) -> Limits {
 
 fn defaults(settings: &Settings) -> Defaults {
     let (e, r) = (&settings.executor, &settings.retry);
-    let (on, patterns): (Vec<_>, Vec<_>) = r.retryable_errors.iter().map(|text| base::FailureClass::parse(text).ok_or(text)).partition(Result::is_ok);
+    let (on, patterns): (Vec<_>, Vec<_>) = r
+        .retryable_errors
+        .iter()
+        .map(|text| base::FailureClass::parse(text).ok_or(text))
+        .partition(Result::is_ok);
     Defaults {
         timeout: e.workflow_timeout,
         allocation_timeout: e.agent_allocation_timeout,

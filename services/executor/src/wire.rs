@@ -84,7 +84,10 @@ fn agent(view: &AgentView) -> pb::AgentUse {
 fn cause(view: &ExecutionView, cause: &workflow::Cause) -> pb::Cause {
     let task = cause.call.map(|call| {
         let own = view.tasks.get(call.task as usize);
-        (own.map_or_else(|| call.task.to_string(), |t| t.id.clone()), own.is_some_and(|t| !t.items.is_empty()))
+        (
+            own.map_or_else(|| call.task.to_string(), |t| t.id.clone()),
+            own.is_some_and(|t| !t.items.is_empty()),
+        )
     });
     pb::Cause {
         task_id: task.as_ref().map_or_else(String::new, |(id, _)| id.clone()),
@@ -195,4 +198,3 @@ pub(crate) fn cursor(token: &str) -> Result<Option<Cursor>, Fault> {
     };
     read().map(Some).ok_or_else(|| Fault::bad("page_token", "is not a token of this list; begin without one"))
 }
-

@@ -12,7 +12,11 @@ use super::App;
 
 impl App {
     /// A page of dead letters, by id.
-    pub async fn dead_letters(&self, context: &CallContext, page: &PageRequest) -> Result<pb::ListDeadLettersResponse, Fault> {
+    pub async fn dead_letters(
+        &self,
+        context: &CallContext,
+        page: &PageRequest,
+    ) -> Result<pb::ListDeadLettersResponse, Fault> {
         let limit = if page.page_size <= 0 { 50 } else { page.page_size.min(1000) as u32 };
         let after = match page.page_token.as_str() {
             "" => None,
@@ -44,7 +48,8 @@ impl App {
     }
 
     fn stream_of(&self, letter: &DeadLetter) -> Result<Stream, Fault> {
-        Stream::parse(&letter.stream).ok_or_else(|| Fault::bad("id", format!("its stream {:?} is unknown", letter.stream)))
+        Stream::parse(&letter.stream)
+            .ok_or_else(|| Fault::bad("id", format!("its stream {:?} is unknown", letter.stream)))
     }
 }
 

@@ -45,12 +45,23 @@ pub struct App {
 
 impl App {
     /// Joins the parts.
-    pub fn new(engine: Engine, journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, bus: Arc<dyn bus::Bus>, defaults: Defaults) -> Self {
+    pub fn new(
+        engine: Engine,
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        bus: Arc<dyn bus::Bus>,
+        defaults: Defaults,
+    ) -> Self {
         Self { engine, journal, clock, bus, defaults: Arc::new(defaults) }
     }
 
     /// Steers an execution. Answered after the commit.
-    pub async fn command(&self, context: &CallContext, id: ExecutionId, command: Command) -> Result<Commanded, Fault> {
+    pub async fn command(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        command: Command,
+    ) -> Result<Commanded, Fault> {
         let by = if context.principal.is_empty() { "anonymous" } else { &context.principal };
         self.engine.command(&context.tenant, id, command, by).await
     }

@@ -67,14 +67,22 @@ impl App {
         row.ok_or_else(|| Fault::not_found("execution", id))
     }
 
-    async fn folded(&self, context: &CallContext, id: ExecutionId) -> Result<(ExecutionRow, workflow::State), Fault> {
+    async fn folded(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+    ) -> Result<(ExecutionRow, workflow::State), Fault> {
         let row = self.row(context, id).await?;
         let (plan, events) = self.log(context, &row).await?;
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
         Ok((row, state))
     }
 
-    async fn log(&self, context: &CallContext, row: &ExecutionRow) -> Result<(Arc<PlanEntry>, Vec<workflow::Event>), Fault> {
+    async fn log(
+        &self,
+        context: &CallContext,
+        row: &ExecutionRow,
+    ) -> Result<(Arc<PlanEntry>, Vec<workflow::Event>), Fault> {
         let shared = self.engine.shared();
         let (events, _) = shared.read_events(&context.tenant, row.execution_id).await?;
         let plan = shared.plan_by_id(&context.tenant, row.workflow_id, &row.workflow_version).await?;

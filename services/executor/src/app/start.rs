@@ -46,6 +46,8 @@ pub struct StartRequest {
     pub metadata_json: String,
     /// Wait for the end this long.
     pub wait: Option<Duration>,
+    /// The id to use when the caller gives neither id nor key; `None` = drawn here.
+    pub own_id: Option<ExecutionId>,
 }
 
 /// A start that is on disk.
@@ -70,7 +72,9 @@ impl App {
     pub async fn start(&self, context: &CallContext, request: StartRequest) -> Result<StartOutcome, Fault> {
         let plan = match &request.inline {
             Some((text, format)) => self.engine.inline_plan(context, text, format).await?,
-            None if request.workflow.is_empty() => return Err(Fault::bad("workflow", "name a workflow, or give a definition")),
+            None if request.workflow.is_empty() => {
+                return Err(Fault::bad("workflow", "name a workflow, or give a definition"));
+            }
             None => self.engine.plan(context, &request.workflow).await?,
         };
         let input = request.input.clone().unwrap_or_else(Payload::null);
@@ -123,7 +127,9 @@ impl App {
         let row = self.journal.get_execution(&context.tenant, id).await.map_err(crate::engine::away)?;
         let row = row.filter(|row| row.request_hash.is_some() && row.request_hash == hash).ok_or(taken)?;
         let ended = match wait {
-            Some(wait) => Some(self.view(context, id, Some(wait), true).await?).filter(|view| view.status.is_final()),
+            Some(wait) => {
+                Some(self.view(context, id, Some(wait), true).await?).filter(|view| view.status.is_final())
+            }
             None => None,
         };
         Ok(StartOutcome {
@@ -139,12 +145,16 @@ impl App {
     fn check_request(&self, request: &StartRequest, plan: &PlanEntry, input: &Payload) -> Result<(), Fault> {
         let max = self.defaults.payload_bytes_max;
         if input.len() > max {
-            let text = format!("the input has {} bytes, the limit is {max} (executor.payload_max)", input.len());
+            let text =
+                format!("the input has {} bytes, the limit is {max} (executor.payload_max)", input.len());
             return Err(Fault::new(ErrorCode::PayloadTooLarge, text).field("input"));
         }
         if !request.retry_policy.is_empty() && self.defaults.retry.named(&request.retry_policy).is_none() {
             let known = "exponential_backoff, linear, fixed or none";
-            return Err(Fault::bad("retry_policy", format!("{:?} is not one of {known}", request.retry_policy)));
+            return Err(Fault::bad(
+                "retry_policy",
+                format!("{:?} is not one of {known}", request.retry_policy),
+            ));
         }
         if !request.metadata_json.is_empty()
             && !serde_json::from_str::<serde_json::Value>(&request.metadata_json).is_ok_and(|v| v.is_object())
@@ -216,7 +226,7 @@ fn identity(
     } else if !request.execution_id.is_empty() {
         request.execution_id.parse().map_err(|e: base::BadId| Fault::bad("execution_id", e))?
     } else {
-        return Ok((ExecutionId::new(uuid::Uuid::now_v7()), None));
+        return Ok((request.own_id.unwrap_or_else(|| ExecutionId::new(uuid::Uuid::now_v7())), None));
     };
     let mut hasher = blake3::Hasher::new();
     hasher.update(plan.workflow_id.as_bytes()).update(&input.hash()).update(&request.priority.to_le_bytes());

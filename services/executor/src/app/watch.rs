@@ -70,9 +70,8 @@ impl App {
             return Ok(stream::iter(first).left_stream());
         }
         let (_, receiver) = live.unwrap_or_else(|| (0, mpsc::channel(1).1));
-        let later = ReceiverStream::new(receiver).scan(seen, move |seen, live| {
-            std::future::ready(Some(live_message(id, live, seen, &names)))
-        });
+        let later = ReceiverStream::new(receiver)
+            .scan(seen, move |seen, live| std::future::ready(Some(live_message(id, live, seen, &names))));
         Ok(stream::iter(first).chain(later.filter_map(std::future::ready)).right_stream())
     }
 
@@ -93,7 +92,8 @@ impl App {
     async fn task_names(&self, context: &CallContext, id: ExecutionId) -> Result<Vec<String>, Fault> {
         let row = self.journal.get_execution(&context.tenant, id).await.map_err(away)?;
         let row = row.ok_or_else(|| Fault::not_found("execution", id))?;
-        let plan = self.engine.shared().plan_by_id(&context.tenant, row.workflow_id, &row.workflow_version).await?;
+        let plan =
+            self.engine.shared().plan_by_id(&context.tenant, row.workflow_id, &row.workflow_version).await?;
         Ok(plan.compiled.plan().tasks.iter().map(|t| t.id.clone()).collect())
     }
 
@@ -104,7 +104,7 @@ impl App {
         workflow: WorkflowId,
         cursor: Option<WorkflowCursor>,
     ) -> Result<impl Stream<Item = Watched> + Send + use<>, Fault> {
-        let live = self.engine.follow_workflow(&context.tenant, workflow).await?;
+        let live = self.engine.follow_workflow(workflow).await?;
         let past = match cursor {
             Some(cursor) => self.since(context, workflow, cursor).await?,
             None => Vec::new(),
@@ -119,7 +119,12 @@ impl App {
         Ok(stream::iter(first).chain(later))
     }
 
-    async fn since(&self, context: &CallContext, workflow: WorkflowId, cursor: WorkflowCursor) -> Result<Vec<PublicEvent>, Fault> {
+    async fn since(
+        &self,
+        context: &CallContext,
+        workflow: WorkflowId,
+        cursor: WorkflowCursor,
+    ) -> Result<Vec<PublicEvent>, Fault> {
         let from = Timestamp::from_micros(cursor.0.micros() - OVERLAP_US);
         let filter = ExecutionFilter {
             tenant: context.tenant.clone(),

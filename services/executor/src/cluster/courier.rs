@@ -146,7 +146,9 @@ impl Inner {
 fn encode(report: &CallReport) -> Option<Bytes> {
     let (result, call_us) = match report.clone() {
         CallReport::Progress { .. } => return None,
-        CallReport::Bound { agent_task_id, context_id } => (CallResult::Bound { agent_task_id, context_id }, 0),
+        CallReport::Bound { agent_task_id, context_id } => {
+            (CallResult::Bound { agent_task_id, context_id }, 0)
+        }
         CallReport::Done { outcome, call_us } => match outcome {
             CallOutcome::Completed(output) => (CallResult::Done(output), call_us),
             CallOutcome::Failed { class, message, outcome_known, retry_after } => {

@@ -147,7 +147,9 @@ impl Inner {
         };
         let id = row.command_id;
         match self.engine.command_of_inbox(&row.tenant, row.execution_id, command, &by, id).await {
-            Ok(done) => tracing::debug!(execution = %row.execution_id, status = done.status.as_str(), "a command took effect"),
+            Ok(done) => {
+                tracing::debug!(execution = %row.execution_id, status = done.status.as_str(), "a command took effect")
+            }
             // It stays: the next owner, or the next look, finds it.
             Err(error) if error.code.is_retryable() || error.code == ErrorCode::NotOwner => {
                 tracing::debug!(%error, "a command waits");
@@ -192,7 +194,9 @@ impl Inner {
             tracing::warn!(%error, "a dead letter could not be written");
             return false;
         }
-        if let Err(error) = self.bus.publish(&self.options.keys.dead_letters(), &[announcement.to_message()]).await {
+        if let Err(error) =
+            self.bus.publish(&self.options.keys.dead_letters(), &[announcement.to_message()]).await
+        {
             tracing::debug!(%error, "a dead letter could not be announced");
         }
         true
@@ -306,7 +310,8 @@ fn encode(command: &Command, by: &str) -> (&'static str, Bytes) {
 }
 
 fn decode(kind: &str, body: Bytes) -> Result<(Command, String), String> {
-    let body = pb::InboxCommand::decode(body).map_err(|e| format!("the body of the command is unreadable: {e}"))?;
+    let body =
+        pb::InboxCommand::decode(body).map_err(|e| format!("the body of the command is unreadable: {e}"))?;
     let pb::InboxCommand { by, reason, task, item, decision, payload } = body;
     let payload = || decode_payload(payload.clone(), &|_| None).map_err(|e| e.to_string());
     let command = match kind {

@@ -52,7 +52,11 @@ impl Books {
 
 impl Inner {
     /// What a borrower may use of the instances that it names and that this replica lends.
-    pub(crate) fn lend(&self, borrower: &Arc<str>, reports: &[(InstanceKey, Report)]) -> Vec<(InstanceKey, u32)> {
+    pub(crate) fn lend(
+        &self,
+        borrower: &Arc<str>,
+        reports: &[(InstanceKey, Report)],
+    ) -> Vec<(InstanceKey, u32)> {
         let map = self.map.load();
         let living: BTreeSet<Arc<str>> = map.members().iter().map(|m| m.id.clone()).collect();
         let fleet = self.engine.fleet();
@@ -196,7 +200,8 @@ async fn borrow(inner: &Arc<Inner>, lender: Member, asks: Asks) -> Vec<(Instance
         wants: asks.iter().map(want).collect(),
     };
     let sent = Instant::now();
-    let answer = match tokio::time::timeout(ANSWER_WITHIN, inner.others.lend(&lender.address, request)).await {
+    let answer = match tokio::time::timeout(ANSWER_WITHIN, inner.others.lend(&lender.address, request)).await
+    {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             tracing::debug!(lender = %lender.id, %error, "a lender did not answer");

@@ -135,7 +135,12 @@ impl Inner {
 
     /// Ends every incarnation whose lease has run out, so that it is really over before its calls count as lost, and
     /// takes our share of its shards. `true`: something changed.
-    async fn end_the_dead(&self, roster: &Roster, todo: &Moves, shards: &mut Shards) -> Result<bool, StoreError> {
+    async fn end_the_dead(
+        &self,
+        roster: &Roster,
+        todo: &Moves,
+        shards: &mut Shards,
+    ) -> Result<bool, StoreError> {
         let mut changed = false;
         for dead in roster.members.iter().filter(|m| !m.alive && m.id != self.me.id) {
             let limit = todo.take_over.iter().find(|(id, _)| *id == dead.id).map_or(0, |(_, limit)| *limit);

@@ -338,7 +338,10 @@ impl Cluster {
             }
         };
         if tokio::time::timeout_at(deadline, gone).await.is_err() {
-            tracing::warn!(calls = inner.calls_in_flight(), "calls still run; the next owner will ask for them");
+            tracing::warn!(
+                calls = inner.calls_in_flight(),
+                "calls still run; the next owner will ask for them"
+            );
         }
         inner.flush(FLUSH_WITHIN).await;
         inner.let_all_go().await;

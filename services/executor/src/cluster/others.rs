@@ -21,7 +21,11 @@ pub trait Others: Send + Sync + 'static {
     /// Asks the member that made a call to end it.
     async fn abort(&self, address: &str, request: pb::AbortCallRequest) -> Result<(), Fault>;
     /// Borrows slots.
-    async fn lend(&self, address: &str, request: pb::LendSlotsRequest) -> Result<pb::LendSlotsResponse, Fault>;
+    async fn lend(
+        &self,
+        address: &str,
+        request: pb::LendSlotsRequest,
+    ) -> Result<pb::LendSlotsResponse, Fault>;
     /// Asks whether a member takes shards, or tells it that it got some.
     async fn offer(&self, address: &str, request: pb::OfferShardsRequest) -> Result<bool, Fault>;
 }
@@ -65,9 +69,17 @@ impl Others for Dialled {
         let request = self.request(request);
         self.client(address)?.abort_call(request).await.map(drop).map_err(|s| fault(&s))
     }
-    async fn lend(&self, address: &str, request: pb::LendSlotsRequest) -> Result<pb::LendSlotsResponse, Fault> {
+    async fn lend(
+        &self,
+        address: &str,
+        request: pb::LendSlotsRequest,
+    ) -> Result<pb::LendSlotsResponse, Fault> {
         let request = self.request(request);
-        self.client(address)?.lend_slots(request).await.map(tonic::Response::into_inner).map_err(|s| fault(&s))
+        self.client(address)?
+            .lend_slots(request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|s| fault(&s))
     }
     async fn offer(&self, address: &str, request: pb::OfferShardsRequest) -> Result<bool, Fault> {
         let request = self.request(request);

@@ -39,7 +39,7 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
 /// The lanes' side.
-pub struct StreamPublisher {
+pub(crate) struct StreamPublisher {
     rows: mpsc::Sender<Row>,
     /// Newest position of a shard that did not fit into memory.
     missed: Vec<AtomicI64>,
@@ -246,8 +246,12 @@ impl Task {
 
     /// Stores how far every shard is published. A failure is made up for the next time.
     async fn mark(&mut self) {
-        let changed: Vec<(u16, i64)> =
-            self.done.iter().filter(|(s, pos)| self.marked.get(s) != Some(pos)).map(|(s, p)| (*s, *p)).collect();
+        let changed: Vec<(u16, i64)> = self
+            .done
+            .iter()
+            .filter(|(s, pos)| self.marked.get(s) != Some(pos))
+            .map(|(s, p)| (*s, *p))
+            .collect();
         if changed.is_empty() {
             return;
         }

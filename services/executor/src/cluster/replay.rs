@@ -110,8 +110,7 @@ pub(crate) async fn rows(
         wanted.entry(entry.execution_id).or_default().insert(entry.row.pos, entry);
     }
     let folds = wanted.into_iter().map(|(id, entries)| present_rows(shared.clone(), shard, id, entries));
-    let mut rows: Vec<Row> =
-        stream::iter(folds).buffer_unordered(FOLDS_AT_ONCE).try_concat().await?;
+    let mut rows: Vec<Row> = stream::iter(folds).buffer_unordered(FOLDS_AT_ONCE).try_concat().await?;
     rows.sort_unstable_by_key(|row| row.pos);
     Ok(Page { rows, last })
 }
@@ -145,7 +144,8 @@ async fn present_rows(
         };
         if wanted.contains_key(&pos) {
             let first = state.seq() + 1 - events.len() as u64;
-            let events = events.iter().zip(first..).flat_map(|(event, seq)| present(state, seq, event)).collect();
+            let events =
+                events.iter().zip(first..).flat_map(|(event, seq)| present(state, seq, event)).collect();
             out.push(Row { shard, pos, tenant: row.tenant.clone(), events: Arc::new(events) });
         }
     }

@@ -84,8 +84,10 @@ impl Lender {
 /// Divides `capacity` among replicas that use and want so many (`in_use`, `want`). What is in use stays; then wants are
 /// met evenly; what is left over is a reserve for all, so that a call seldom has to ask first.
 pub(crate) fn divide(capacity: u32, asks: &[(u32, u32)]) -> Vec<u32> {
-    let used: Vec<(u32, u32)> =
-        asks.iter().map(|(used, want)| (*used, used.saturating_add(*want).min(capacity.max(*used)))).collect();
+    let used: Vec<(u32, u32)> = asks
+        .iter()
+        .map(|(used, want)| (*used, used.saturating_add(*want).min(capacity.max(*used))))
+        .collect();
     let wanted = fill(capacity, &used);
     let reserve: Vec<(u32, u32)> = wanted.iter().map(|n| (*n, capacity.max(*n))).collect();
     fill(capacity, &reserve)
@@ -149,7 +151,10 @@ mod tests {
         let (mut lender, living) = (Lender::default(), names(2));
         let report = Report { in_use: 1, want: 9, held: 3 };
         assert_eq!(lender.lend(&key(), 10, &"m0".into(), report, &living, false), 3);
-        assert_eq!(lender.lend(&key(), 10, &"m1".into(), Report { want: 9, ..Report::default() }, &living, false), 0);
+        assert_eq!(
+            lender.lend(&key(), 10, &"m1".into(), Report { want: 9, ..Report::default() }, &living, false),
+            0
+        );
         assert_eq!(lender.lend(&key(), 10, &"m0".into(), report, &living, true), 5);
     }
 

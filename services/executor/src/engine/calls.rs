@@ -278,7 +278,6 @@ impl Lane {
                     self.shared.measured.record(&open.to.instance, failed, call_us);
                 }
                 self.call_done(id, call, attempt, outcome, call_us);
-                self.release_held(id);
                 self.measure(id);
             }
         }
@@ -352,11 +351,15 @@ impl Lane {
         );
     }
 
-    /// Calls that the execution's own limits held back look again.
-    fn release_held(&mut self, id: ExecutionId) {
-        let Some(hot) = self.hot.get_mut(&id) else { return };
+    /// Calls that the execution's own limits held back look again when there is room.
+    pub(crate) fn release_held(&mut self, id: ExecutionId) {
         let now = self.shared.clock.now();
-        for call in std::mem::take(&mut hot.held) {
+        // Each look takes one place at most; what finds none is held again, so the loop ends.
+        while let Some(hot) = self.hot.get_mut(&id) {
+            if hot.held.is_empty() || hot.state.room() == 0 {
+                return;
+            }
+            let call = hot.held.remove(0);
             self.dispatch(id, call, now);
         }
     }

@@ -84,12 +84,7 @@ impl Lane {
     }
 }
 
-fn input_of(
-    state: &State,
-    command: Command,
-    by: Arc<str>,
-    checkpoint: CheckpointId,
-) -> Result<Input, Fault> {
+fn input_of(state: &State, command: Command, by: Arc<str>, checkpoint: CheckpointId) -> Result<Input, Fault> {
     Ok(match command {
         Command::Pause { reason } => Input::Pause { by, reason: reason.into(), checkpoint },
         Command::Resume => Input::Resume { by },
@@ -108,8 +103,7 @@ fn call_of(state: &State, task: &str, item: u32) -> Result<CallKey, Fault> {
     let index = state.plan().task_index(task).ok_or_else(|| {
         let ids = state.plan().plan().tasks.iter().map(|t| t.id.as_str());
         let hint = base::finding::nearest(task, ids).map(|n| format!("; nearest: {n}")).unwrap_or_default();
-        Fault::new(ErrorCode::NotFound, format!("the execution has no task {task:?}{hint}"))
-            .field("task_id")
+        Fault::new(ErrorCode::NotFound, format!("the execution has no task {task:?}{hint}")).field("task_id")
     })?;
     Ok(CallKey::new(index, item))
 }

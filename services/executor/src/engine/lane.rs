@@ -132,7 +132,6 @@ impl Lane {
         }
     }
 
-
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
         let at = self.wheel.peek().map(|Reverse((at, ..))| at.since(self.shared.clock.now()));
         async move {
@@ -150,7 +149,9 @@ impl Lane {
     fn handle(&mut self, msg: Msg) {
         match msg {
             Msg::Start(start) => self.start(*start),
-            Msg::Call { id, call, attempt, report } => self.reported(ForeignReport { id, call, attempt, report }),
+            Msg::Call { id, call, attempt, report } => {
+                self.reported(ForeignReport { id, call, attempt, report })
+            }
             Msg::Delivered { report, reply } => self.delivered(report, reply),
             Msg::AbortCall { id, call, attempt } => self.abort_orphan(id, call, attempt),
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
@@ -162,7 +163,7 @@ impl Lane {
                 }
             }
             Msg::Watch { id, tenant, watcher, reply } => self.watch(id, &tenant, watcher, reply),
-            Msg::WatchWorkflow { workflow, watcher, .. } => {
+            Msg::WatchWorkflow { workflow, watcher } => {
                 let watchers = self.workflow_watchers.entry(workflow).or_default();
                 watchers.retain(|w| !w.is_closed());
                 watchers.push(watcher);
@@ -202,10 +203,14 @@ impl Lane {
         hot.watchers.push(watcher);
         let on_disk = if hot.in_group { None } else { Some(hot.grouped_seq) };
         match on_disk {
-            Some(seq) => drop(reply.send(Some(seq))),
+            Some(seq) => {
+                let _ = reply.send(Some(seq));
+            }
             None => hot.pending.after.push({
                 let seq = hot.grouped_seq;
-                Box::new(move || drop(reply.send(Some(seq))))
+                Box::new(move || {
+                    let _ = reply.send(Some(seq));
+                })
             }),
         }
         if !hot.pending.is_empty() {
@@ -264,6 +269,7 @@ impl Lane {
         for (call, at) in dispatch {
             self.dispatch(id, call, at);
         }
+        self.release_held(id);
         self.arm(id);
     }
 
@@ -320,8 +326,7 @@ impl Lane {
 
     pub(crate) fn refuse_draining(&self) -> Option<Fault> {
         self.draining.then(|| {
-            Fault::new(ErrorCode::Unavailable, "this replica is stopping; try again")
-                .retry_after_ms(1000)
+            Fault::new(ErrorCode::Unavailable, "this replica is stopping; try again").retry_after_ms(1000)
         })
     }
 }

@@ -11,8 +11,8 @@ use workflow::{Caller, Effect, Input, fold};
 
 use super::{
     EngineShared, crash,
-    hot::Hot,
     foreign::not_here,
+    hot::Hot,
     lane::{Lane, Loading, Shard},
     msg::{Loaded, Msg, away},
 };
@@ -28,7 +28,8 @@ impl Lane {
         let known = self.loading.contains_key(&id);
         let entry = self.loading.entry(id);
         let ticket = if known { 0 } else { self.tickets + 1 };
-        entry.or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None }).refused = refused;
+        entry.or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None }).refused =
+            refused;
         if known {
             return;
         }
@@ -215,6 +216,11 @@ impl Lane {
                 // Calls of this process go on; their results are brought to the new owner.
                 for (call, open) in hot.open.drain() {
                     self.orphans.insert((id, call), open);
+                }
+                for effect in hot.state.outstanding() {
+                    if let Effect::Dispatch { call, .. } = effect {
+                        self.shared.dispatcher.forget(id, call);
+                    }
                 }
                 self.drop_place(&hot);
             }

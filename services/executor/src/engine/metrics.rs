@@ -1,102 +1,96 @@
-//! What the engine counts. Atomic adds only: the hot path never formats or locks for them.
+//! What the engine counts, under the names of the sources. Atomic adds only: the hot path never formats or locks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
+use runtime::{Counter, CounterFamily, Histogram, Metrics};
 use workflow::{Event, Kind, State, Status};
 
-/// Upper bounds of duration buckets, in milliseconds.
-pub const BUCKETS_MS: [u64; 12] = [5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000, 300_000, 3_600_000];
-
-/// A histogram of durations.
-#[derive(Debug, Default)]
-pub struct Durations {
-    counts: [AtomicU64; 13],
-    sum_us: AtomicU64,
-}
-
-impl Durations {
-    /// Counts one duration.
-    pub fn record_us(&self, us: u64) {
-        let slot = BUCKETS_MS.iter().position(|b| us <= b * 1000).unwrap_or(BUCKETS_MS.len());
-        self.counts[slot].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
-    }
-    /// Counts per bucket (the last is above all bounds), and the sum in microseconds.
-    pub fn read(&self) -> ([u64; 13], u64) {
-        let counts = std::array::from_fn(|i| self.counts[i].load(Ordering::Relaxed));
-        (counts, self.sum_us.load(Ordering::Relaxed))
-    }
-}
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counters and histograms of a replica.
-        #[derive(Debug, Default)]
-        pub struct EngineMetrics {
-            $($(#[$doc])* pub $name: AtomicU64,)*
-            /// From creation to end.
-            pub execution_duration: Durations,
-            /// From scheduled to end, of a task.
-            pub stage_duration: Durations,
-            /// Time of an execution in which no agent worked.
-            pub coordination: Durations,
-        }
-        impl EngineMetrics {
-            /// Counters by name.
-            pub fn counters(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)*]
-            }
-        }
-    };
-}
-
-counters! {
-    /// Executions created.
-    executions_started,
-    /// Executions that completed.
-    executions_completed,
-    /// Executions that failed.
-    executions_failed,
-    /// Executions that were cancelled or terminated.
-    executions_stopped,
-    /// Tasks scheduled.
-    stages_executed,
-    /// Tasks completed.
-    stages_success,
-    /// Tasks failed.
-    stages_failed,
-    /// Calls that left.
-    calls_started,
-    /// Attempts that failed.
-    attempts_failed,
-    /// Attempts that are repeated.
-    retries,
-    /// Events written.
-    events_written,
+/// Counters and histograms of a replica.
+pub struct EngineMetrics {
+    started: Counter,
+    completed: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    terminated: Counter,
+    execution_duration: Histogram,
+    stages_executed: Counter,
+    stages_success: Counter,
+    stages_failed: Counter,
+    stage_duration: Histogram,
+    calls: Counter,
+    attempts_failed: Counter,
+    retries: Counter,
+    events: Counter,
+    coordination_latency: Histogram,
+    /// Ends by completion and all ends, for the completion rate.
+    ends: [AtomicU64; 2],
 }
 
 impl EngineMetrics {
-    fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// Registers the instruments.
+    pub fn new(metrics: &Metrics) -> Self {
+        let ends: CounterFamily =
+            metrics.counters("orchestra.executions.completed", "Executions that ended, by status");
+        let end = |status: Status| ends.with(&[("status", status.as_str())]);
+        Self {
+            started: metrics.counter("orchestra.executions.started", "Executions that were created"),
+            completed: end(Status::Completed),
+            failed: end(Status::Failed),
+            cancelled: end(Status::Cancelled),
+            terminated: end(Status::Terminated),
+            execution_duration: metrics.histogram(
+                "orchestra.execution.duration",
+                "From creation to end",
+                "ms",
+            ),
+            stages_executed: metrics.counter("orchestra.stages.executed", "Tasks that were scheduled"),
+            stages_success: metrics.counter("orchestra.stages.success", "Tasks that completed"),
+            stages_failed: metrics.counter("orchestra.stages.failed", "Tasks that failed for good"),
+            stage_duration: metrics.histogram(
+                "orchestra.stage.duration",
+                "From scheduled to completed",
+                "ms",
+            ),
+            calls: metrics.counter("orchestra.calls.started", "Calls to agents that left"),
+            attempts_failed: metrics.counter("orchestra.attempts.failed", "Attempts that failed"),
+            retries: metrics.counter("orchestra.retries", "Attempts that are repeated"),
+            events: metrics.counter("orchestra.events.written", "Events written to the log"),
+            coordination_latency: metrics.histogram(
+                "coordination_latency",
+                "Time of an execution in which no agent worked",
+                "ms",
+            ),
+            ends: Default::default(),
+        }
+    }
+
+    /// Share of ended executions that completed, 0 to 1; 1 before the first ended.
+    pub(crate) fn completion_rate(&self) -> f64 {
+        let [completed, all] = [0, 1].map(|i: usize| self.ends[i].load(Ordering::Relaxed));
+        if all == 0 { 1.0 } else { completed as f64 / all as f64 }
     }
 
     pub(crate) fn events(&self, state: &State, events: &[Event]) {
-        self.events_written.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.events.add(events.len() as u64);
         for event in events {
             match &event.kind {
-                Kind::Created(_) => Self::add(&self.executions_started),
-                Kind::TaskScheduled { .. } => Self::add(&self.stages_executed),
+                Kind::Created(_) => self.started.inc(),
+                Kind::TaskScheduled { .. } => self.stages_executed.inc(),
                 Kind::TaskCompleted { task, .. } => {
-                    Self::add(&self.stages_success);
-                    let since = state.tasks()[*task as usize].scheduled_at.unwrap_or(event.at);
-                    self.stage_duration.record_us(event.at.since(since).as_micros() as u64);
+                    self.stages_success.inc();
+                    let own = state.tasks().get(*task as usize);
+                    let since = own.and_then(|t| t.scheduled_at).unwrap_or(event.at);
+                    self.stage_duration.record_ms(event.at.since(since));
                 }
-                Kind::TaskFailed { .. } => Self::add(&self.stages_failed),
-                Kind::AttemptStarted { .. } => Self::add(&self.calls_started),
+                Kind::TaskFailed { .. } => self.stages_failed.inc(),
+                Kind::AttemptStarted { .. } => self.calls.inc(),
                 Kind::AttemptFailed { retry_at, .. } => {
-                    Self::add(&self.attempts_failed);
+                    self.attempts_failed.inc();
                     if retry_at.is_some() {
-                        Self::add(&self.retries);
+                        self.retries.inc();
                     }
                 }
                 _ => {}
@@ -105,13 +99,18 @@ impl EngineMetrics {
     }
 
     pub(crate) fn ended(&self, state: &State) {
-        match state.status() {
-            Status::Completed => Self::add(&self.executions_completed),
-            Status::Failed => Self::add(&self.executions_failed),
-            _ => Self::add(&self.executions_stopped),
+        let status = state.status();
+        match status {
+            Status::Completed => self.completed.inc(),
+            Status::Failed => self.failed.inc(),
+            Status::Cancelled => self.cancelled.inc(),
+            Status::Terminated => self.terminated.inc(),
+            Status::Planning | Status::Executing | Status::Paused => {}
         }
-        let runtime = state.runtime(state.time());
-        self.execution_duration.record_us(runtime.as_micros() as u64);
-        self.coordination.record_us(runtime.saturating_sub(state.busy(state.time())).as_micros() as u64);
+        self.ends[0].fetch_add(u64::from(status == Status::Completed), Ordering::Relaxed);
+        self.ends[1].fetch_add(1, Ordering::Relaxed);
+        let runtime: Duration = state.runtime(state.time());
+        self.execution_duration.record_ms(runtime);
+        self.coordination_latency.record_ms(runtime.saturating_sub(state.busy(state.time())));
     }
 }

@@ -10,8 +10,8 @@ mod group;
 mod hot;
 mod lane;
 mod links;
-mod measured;
 mod load;
+mod measured;
 mod metrics;
 mod msg;
 mod present;
@@ -45,9 +45,9 @@ use msg::{Msg, stopping};
 pub use dispatch::NeedClass;
 pub use hot::CallProgress;
 pub(crate) use hot::Live;
-pub(crate) use load::exclusive_key;
 pub use links::LeaseGate;
 pub(crate) use links::{Elsewhere, ForeignReport, Links};
+pub(crate) use load::exclusive_key;
 pub use metrics::EngineMetrics;
 pub(crate) use msg::{CallReport, Start};
 pub use msg::{Command, Commanded, Started};
@@ -250,7 +250,8 @@ impl Engine {
         let next_pos = self.shared.journal.last_pos(shard).await.map_err(away)? + 1;
         let mut hot = Vec::new();
         loop {
-            let page = self.shared.journal.hot_executions(shard, hot.last().copied(), 1000).await.map_err(away)?;
+            let page =
+                self.shared.journal.hot_executions(shard, hot.last().copied(), 1000).await.map_err(away)?;
             let done = page.len() < 1000;
             hot.extend(page);
             if done {
@@ -337,7 +338,8 @@ impl Engine {
         row: uuid::Uuid,
     ) -> Result<Commanded, Fault> {
         let (reply, done) = oneshot::channel();
-        let msg = Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), inbox: Some(row), reply };
+        let msg =
+            Msg::Command { id, tenant: tenant.clone(), command, by: by.into(), inbox: Some(row), reply };
         self.send(self.shared.shard_of(id), msg).await?;
         done.await.map_err(|_| stopping())?
     }
@@ -380,14 +382,10 @@ impl Engine {
     }
 
     /// Follows all executions of a workflow on this replica from now on.
-    pub(crate) async fn follow_workflow(
-        &self,
-        tenant: &Tenant,
-        workflow: WorkflowId,
-    ) -> Result<mpsc::Receiver<Live>, Fault> {
+    pub(crate) async fn follow_workflow(&self, workflow: WorkflowId) -> Result<mpsc::Receiver<Live>, Fault> {
         let (watcher, live) = mpsc::channel(1024);
         for lane in self.lanes.iter() {
-            let msg = Msg::WatchWorkflow { tenant: tenant.clone(), workflow, watcher: watcher.clone() };
+            let msg = Msg::WatchWorkflow { workflow, watcher: watcher.clone() };
             lane.inputs.send(msg).await.map_err(|_| stopping())?;
         }
         Ok(live)

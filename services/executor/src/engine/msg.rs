@@ -162,7 +162,6 @@ pub(crate) enum Msg {
         reply: oneshot::Sender<Option<u64>>,
     },
     WatchWorkflow {
-        tenant: Tenant,
         workflow: WorkflowId,
         watcher: tokio::sync::mpsc::Sender<Live>,
     },

@@ -38,8 +38,7 @@ impl Lane {
             &self.grants_tx,
         );
         if place == Admitted::Full {
-            let full =
-                Fault::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
+            let full = Fault::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
             let _ = reply.send(Err(full.retry_after_ms(1000)));
             return;
         }

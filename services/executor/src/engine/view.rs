@@ -182,6 +182,7 @@ fn call_view(call: &CallState, key: CallKey, progress: Progress<'_>) -> TaskView
         instance: attempt.map(|a| a.to.instance.clone()),
         attempt: call.attempt,
         started_at: attempt.map(|a| a.started_at),
+        ended_at: call.ended_at,
         progress: match call.phase {
             CallPhase::Completed => 1.0,
             _ => reported.as_ref().map_or(0.0, |p| p.share),

@@ -1,0 +1,61 @@
+//! Figures that are read when somebody asks for them.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use bus::{Bus, Family};
+use runtime::Metrics;
+
+use crate::engine::{Engine, EngineMetrics};
+
+/// Registers gauges over the engine and the bus.
+pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetrics>, bus: &Arc<dyn Bus>) {
+    let load = |index: usize| {
+        let engine = engine.clone();
+        move || vec![(vec![], f64::from(engine.load()[index]))]
+    };
+    metrics.observe("orchestra.executions.active", "Executions that have a place", load(0));
+    metrics.observe("orchestra.executions.queued", "Executions that wait for a place", load(2));
+    metrics.observe("orchestra.calls.in_flight", "Calls open at agents", load(4));
+    metrics.observe("orchestra.calls.waiting", "Calls that wait for an instance", load(5));
+    let counts = counts.clone();
+    metrics.observe(
+        "workflow_completion_rate",
+        "Share of ended executions that completed, 0 to 1",
+        move || vec![(vec![], counts.completion_rate())],
+    );
+    streams(metrics, bus);
+}
+
+fn streams(metrics: &Metrics, bus: &Arc<dyn Bus>) {
+    let per_family = |read: fn(&bus::FamilyMetrics) -> f64| {
+        let bus = bus.clone();
+        move || {
+            let families = Family::ALL.into_iter();
+            families
+                .map(|f| (vec![("stream".to_owned(), f.name().to_owned())], read(bus.metrics().family(f))))
+                .collect()
+        }
+    };
+    metrics.observe(
+        "stream_throughput",
+        "Messages published, by family of streams",
+        per_family(|f| f.published.load(Relaxed) as f64),
+    );
+    metrics.observe(
+        "message_processing_time",
+        "Mean time from delivery to acknowledgement, in ms",
+        per_family(|f| {
+            let handling = f.handling();
+            let count: u64 = handling.buckets.iter().sum();
+            if count == 0 { 0.0 } else { handling.sum_us as f64 / count as f64 / 1000.0 }
+        }),
+    );
+    let bus = bus.clone();
+    metrics.observe("consumer_lag", "Messages that a consumer group has not read yet", move || {
+        let groups = bus.metrics().groups().into_iter();
+        let labels = |stream: &bus::Stream, group: &str| {
+            vec![("stream".to_owned(), stream.key().to_owned()), ("group".to_owned(), group.to_owned())]
+        };
+        groups.map(|((stream, group), stats)| (labels(&stream, &group), stats.lag as f64)).collect()
+    });
+}

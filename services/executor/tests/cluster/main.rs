@@ -1,0 +1,8 @@
+//! Replicas of the executor among each other, over real stores and a real bus.
+#![allow(clippy::unwrap_used)]
+
+mod inbox;
+mod kit;
+mod publishing;
+mod sharing;
+mod slots;
