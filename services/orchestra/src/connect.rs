@@ -28,8 +28,4 @@ impl ServerArgs {
         let options = ClientOptions { patience: Duration::from_secs(10), ..ClientOptions::default() };
         Ok(Client::connect_with(&self.server, options).await?)
     }
-
-    pub(crate) fn address(&self) -> &str {
-        &self.server
-    }
 }

@@ -12,6 +12,8 @@ mod files;
 mod follow;
 mod input;
 mod out;
+#[cfg(test)]
+mod reference;
 mod roles;
 
 #[global_allocator]

@@ -108,7 +108,7 @@ async fn reference(context: &Context, what: &str) -> Result<(String, Client), Fa
             failure
         }
     })?;
-    context.out.findings(&language::render(&defined.findings, what, &source));
+    validate::after_storing(&context.out, what, &source, &defined.findings);
     Ok((defined.workflow.reference(), client))
 }
 

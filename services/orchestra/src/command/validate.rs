@@ -139,3 +139,17 @@ pub(super) fn before_sending(out: &Out, file: &str, source: &str) -> Result<lang
         }
     }
 }
+
+/// Code of what is accepted and does nothing yet.
+const NO_EFFECT: &str = "no-effect-yet";
+
+/// What the server found in a definition that it stored. Keys without effect are counted: `validate` shows each.
+pub(super) fn after_storing(out: &Out, file: &str, source: &str, findings: &[Finding]) {
+    let (quiet, loud): (Vec<Finding>, Vec<Finding>) =
+        findings.iter().cloned().partition(|f| f.code == NO_EFFECT);
+    out.findings(&render(&loud, file, source));
+    if !quiet.is_empty() {
+        let keys = if quiet.len() == 1 { "1 key has" } else { &format!("{} keys have", quiet.len()) };
+        out.note(format_args!("{file}: {keys} no effect yet; `orchestra validate {file}` shows them"));
+    }
+}

@@ -165,7 +165,7 @@ async fn create(context: &Context, names: &[String]) -> Done {
     let mut stored = Vec::with_capacity(sources.len());
     for (name, source) in &sources {
         let defined = client.define(&Source::any(source).named(*name)).await?;
-        out.findings(&language::render(&defined.findings, name, source));
+        validate::after_storing(out, name, source, &defined.findings);
         if !out.is_for_programs() {
             out.line(format_args!("{}  {}", defined.workflow.reference(), defined.workflow.workflow_id));
         }

@@ -196,13 +196,12 @@ fn agent(task: &Task) -> String {
         let done = task.items.iter().filter(|item| item.state == "completed").count();
         return format!("{done} of {} items", task.items.len());
     }
-    match (&task.agent_id, &task.instance_id) {
-        // An agent with a single instance needs no second name.
-        (Some(agent), Some(instance)) if instance != agent && instance != "default" => {
-            format!("{agent}/{instance}")
-        }
-        (Some(agent), _) => agent.clone(),
-        (None, _) => String::new(),
+    let Some(agent) = &task.agent_id else { return String::new() };
+    // Instances are named within their agent; one that is alone needs no second name.
+    let instance = task.instance_id.as_deref().unwrap_or_default();
+    match instance.strip_prefix(agent.as_str()).unwrap_or(instance).trim_start_matches('/') {
+        "" | "default" => agent.clone(),
+        instance => format!("{agent}/{instance}"),
     }
 }
 
@@ -291,7 +290,8 @@ mod tests {
 
     fn worked(task: Task, agent: &str, attempt: u32, ms: u64) -> Task {
         let started_at = Some("2026-01-01T00:00:00Z".to_owned());
-        Task { agent_id: Some(agent.into()), attempt, duration_ms: ms, started_at, ..task }
+        let instance_id = Some(format!("{agent}/default"));
+        Task { agent_id: Some(agent.into()), instance_id, attempt, duration_ms: ms, started_at, ..task }
     }
 
     #[test]
@@ -313,11 +313,11 @@ mod tests {
         let got = lines(&execution(tasks), &View::still(&out)).join("\n");
         let want = "\
 research@1.0  executing  1/3 tasks  e1
-├─ ✔ decompose      completed  supervisor    #1    12 ms
+├─ ✔ decompose      completed  supervisor    #1   12 ms
 ├─ ⠋ research       running    1 of 2 items      1.50 s
 │  ├─ ✔ [0]         completed  researcher-1  #1  1.20 s
 │  └─ ⠋ [1]         running    researcher-2  #2  250 ms  ██████░░░░░░  50 % ranking
-└─ ○ synthesize     pending                                after research";
+└─ ○ synthesize     pending                              after research";
         assert_eq!(got.lines().collect::<Vec<_>>(), want.lines().collect::<Vec<_>>(), "\n{got}");
     }
 
