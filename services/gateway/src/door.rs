@@ -17,7 +17,7 @@ use axum::{
 };
 use base::{CallContext, Clock as _, ErrorCode, Tenant};
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority};
 use runtime::{SystemClock, call, trace};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -148,11 +148,9 @@ where
 impl<S> Door<S> {
     fn judge(&self, request: &Request) -> Verdict {
         // A header that is not text cannot name us.
-        let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
-        let origin = request.headers().get(header::ORIGIN).map(text);
-        let host = request.headers().get(header::HOST).map(text);
-        let host = host.or_else(|| request.uri().authority().map(ToString::to_string));
-        self.rules.origins.judge(origin.as_deref(), host.as_deref())
+        let text = |name| request.headers().get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("?"));
+        let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+        self.rules.origins.judge(text(header::ORIGIN), host)
     }
 
     fn series(&self, request: &Request) -> RouteSeries {

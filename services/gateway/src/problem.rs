@@ -104,7 +104,12 @@ impl From<Fault> for Problem {
 
 impl From<&Status> for Problem {
     fn from(status: &Status) -> Self {
-        Self(Fault::from_status(status))
+        let mut fault = Fault::from_status(status);
+        // The contracts group what the query has flat.
+        if let Some(field) = fault.field.strip_prefix("page.") {
+            fault.field = field.to_owned();
+        }
+        Self(fault)
     }
 }
 

@@ -412,6 +412,60 @@ async fn an_agent_can_be_read_changed_and_sent_back_and_a_lost_update_is_refused
 }
 
 #[tokio::test]
+async fn an_agent_is_shown_with_every_field_of_the_document() {
+    let door = Gateway::start().await;
+    let agent = json!({
+        "id": "my-agent", "name": "My Agent", "type": "analyzer", "version": "1.0.0",
+        "endpoint": "http://localhost:3001",
+        "capabilities": [{
+            "id": "analyze", "name": "Analyze Data", "description": "Performs data analysis",
+            "inputSchema": {"type": "object", "properties": {"data": {"type": "string"}}},
+            "outputSchema": {"type": "object", "properties": {"result": {"type": "object"}}},
+            "performance": {
+                "responseTime": {"target": 1000, "max": 3000}, "throughput": {"target": 100, "max": 200},
+                "errorRate": {"max": 5}, "availability": {"target": 99.9}
+            },
+            "compliance": ["silver"], "dependencies": []
+        }],
+        "resources": {"cpu": {"min": 1, "max": 4}, "memory": {"min": 1024, "max": 8192},
+            "network": {"bandwidth": 1000, "latency": 10}},
+        "metadata": {"tags": ["analysis"], "owner": "team-name", "created": "2026-01-01T00:00:00Z",
+            "updated": "2026-01-01T00:00:00Z", "priority": 5, "environment": "production"}
+    });
+    assert_eq!(door.post("/api/v1/orchestra/agents", agent.clone()).await.status, 201);
+    let shown = door.get("/api/v1/orchestra/agents/my-agent").await.json();
+    for path in [
+        "/id",
+        "/name",
+        "/type",
+        "/version",
+        "/endpoint",
+        "/capabilities/0/id",
+        "/capabilities/0/inputSchema/type",
+        "/capabilities/0/outputSchema/type",
+        "/capabilities/0/performance/responseTime/max",
+        "/capabilities/0/performance/availability/target",
+        "/capabilities/0/compliance/0",
+        "/metadata/tags/0",
+        "/metadata/owner",
+        "/metadata/priority",
+        "/metadata/environment",
+        "/resources/network/bandwidth",
+    ] {
+        assert_eq!(shown.pointer(path), agent.pointer(path), "{path}: {shown:#}");
+    }
+    for path in [
+        "/resources/cpu/max",
+        "/resources/memory/min",
+        "/healthStatus/status",
+        "/healthStatus/score",
+        "/healthStatus/checks",
+    ] {
+        assert!(shown.pointer(path).is_some(), "{path}: {shown:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_definition_reaches_the_planner_as_it_was_written() {
     let door = Gateway::start().await;
     let text = "workflow:\n  name: x # a comment\n";
@@ -426,6 +480,9 @@ async fn a_definition_reaches_the_planner_as_it_was_written() {
         (&json!(1), &json!(3))
     );
     assert_eq!(door.planner.sources.lock().unwrap()[0], (text.to_owned(), "yaml".to_owned()));
+    let list = door.get("/api/v1/workflows").await.json();
+    assert!(list["workflows"][0].get("definition").is_none() && list["workflows"][0].get("source").is_none());
+    assert_eq!(door.get("/api/v1/workflows/x").await.json()["definition"]["name"], "x");
     let refused = door.post("/api/v1/workflows", json!({"name": "broken"})).await.json();
     let finding = &refused["findings"][0];
     assert_eq!((&finding["line"], &finding["path"]), (&json!(3), &json!("tasks[0].agent")));

@@ -370,7 +370,8 @@ pub(crate) struct Event {
     /// The type's own fields.
     #[schema(value_type = Value)]
     pub data: Raw,
-    /// Number of the event in its execution, from 1; resume with `after=<seq>`. Progress has none: it is not stored.
+    /// Number of the fact behind it, from 1 in each execution; messages of one fact share it. Resume with
+    /// `after=<seq>`. Progress has none: it is not stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// On streams of a workflow: resume with `after=<cursor>`.

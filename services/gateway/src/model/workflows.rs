@@ -118,6 +118,13 @@ pub(crate) struct Workflow {
     pub versions: Vec<String>,
 }
 
+impl Workflow {
+    /// As a list shows it: definitions may be large.
+    pub(crate) fn listed(w: wire::Workflow) -> Self {
+        Self { definition: None, source: None, versions: vec![], ..Self::from(w) }
+    }
+}
+
 impl From<wire::Workflow> for Workflow {
     fn from(w: wire::Workflow) -> Self {
         Self {

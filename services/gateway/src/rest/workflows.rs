@@ -134,7 +134,7 @@ pub(crate) async fn list_workflows(
     };
     let call = async |mut to: Planner, request| to.list_workflows(request).await;
     let answer = app.planner(&ctx, Retry::Read, message, call).await?;
-    let workflows = answer.workflows.into_iter().map(Workflow::from).collect();
+    let workflows = answer.workflows.into_iter().map(Workflow::listed).collect();
     ok(&WorkflowPage { workflows, next_page_token: some(answer.next_page_token) })
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use api::Fault;
 use base::{CallContext, ErrorCode, Finding, Severity};
+use catalog::{AgentDefinition, AgentEntry, AgentState, snapshot::HealthReport};
 use futures::Stream;
 use proto::{planner::v1 as planner, registry::v1 as registry};
 use runtime::{Role, Service, call};
@@ -53,9 +54,15 @@ impl FakeRegistry {
     }
 }
 
+/// The document of an agent as the registry writes it.
 fn agent(id: &str, value: &Value, revision: u64, state: &str) -> registry::Agent {
-    let mut value = value.clone();
-    value["healthStatus"] = json!({"status": "unknown", "checks": [], "score": 50});
+    let health = |d: &AgentDefinition| HealthReport::of(d, BTreeMap::new());
+    let value = match AgentDefinition::from_stored(value) {
+        Ok(d) => AgentEntry::new(d.clone(), revision, AgentState::Active, health(&d)).to_value(),
+        Err(_) => {
+            json!({"id": id, "name": value["name"], "healthStatus": {"status": "unknown", "score": 50}})
+        }
+    };
     registry::Agent {
         definition_json: value.to_string(),
         agent_id: id.into(),
@@ -102,7 +109,7 @@ impl registry::registry_service_server::RegistryService for FakeRegistry {
     ) -> Answer<registry::ListAgentsResponse> {
         let page = request.into_inner().page.unwrap_or_default();
         if page.page_token == "bad" {
-            return Err(Fault::bad("page_token", "is not a token of this list").into());
+            return Err(Fault::bad("page.page_token", "is not a token of this list").into());
         }
         let agents = self.agents.lock().unwrap();
         let agents: Vec<_> = agents.iter().map(|(id, (value, r))| agent(id, value, *r, "active")).collect();
@@ -229,14 +236,8 @@ impl planner::planner_service_server::PlannerService for FakePlanner {
         &self,
         _: Request<planner::ListWorkflowsRequest>,
     ) -> Answer<planner::ListWorkflowsResponse> {
-        let listed = planner::Workflow {
-            source: String::new(),
-            definition_json: String::new(),
-            versions: vec![],
-            ..workflow("x")
-        };
         Ok(Response::new(planner::ListWorkflowsResponse {
-            workflows: vec![listed],
+            workflows: vec![workflow("x")],
             next_page_token: String::new(),
         }))
     }
