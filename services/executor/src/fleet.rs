@@ -1,14 +1,11 @@
 //! The fleet as a local snapshot, followed from the registry: no RPC per task.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use base::AgentId;
-use catalog::{AgentEntry, AgentState, Change, Snapshot};
-use proto::registry::{
-    internal::v1::{ReportUseRequest, registry_internal_service_client::RegistryInternalServiceClient},
-    v1::{WatchAgentsRequest, WatchAgentsResponse, registry_service_client::RegistryServiceClient},
+use proto::registry::internal::v1::{
+    ReportUseRequest, registry_internal_service_client::RegistryInternalServiceClient,
 };
-use runtime::{PeerChannel, ReadyFlag, RoleContext};
+use runtime::{ReadyFlag, RoleContext};
 
 use crate::engine::Engine;
 
@@ -22,7 +19,10 @@ pub(crate) async fn follow(ctx: RoleContext, engine: Engine, ready: ReadyFlag) -
     let peer = ctx.peer("registry")?;
     let mut pause = Duration::from_millis(50);
     loop {
-        let watch = watch_once(peer.clone(), &engine, &ready);
+        let watch = api::fleet::watch(peer.clone(), engine.fleet(), |fleet| {
+            engine.set_fleet(fleet);
+            ready.ready();
+        });
         tokio::select! {
             () = ctx.drain.stopped() => return Ok(()),
             end = watch => match end {
@@ -35,44 +35,6 @@ pub(crate) async fn follow(ctx: RoleContext, engine: Engine, ready: ReadyFlag) -
         tokio::select! {
             () = ctx.drain.stopped() => return Ok(()),
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MAX),
-        }
-    }
-}
-
-async fn watch_once(peer: PeerChannel, engine: &Engine, ready: &ReadyFlag) -> Result<(), tonic::Status> {
-    let mut client = RegistryServiceClient::new(peer).max_decoding_message_size(64 << 20);
-    let known = engine.fleet();
-    let from_revision = if known.is_empty() { 0 } else { known.revision() };
-    let mut stream = client.watch_agents(WatchAgentsRequest { from_revision }).await?.into_inner();
-    let mut snapshot: Vec<Arc<AgentEntry>> = Vec::new();
-    while let Some(message) = stream.message().await? {
-        if message.snapshot {
-            snapshot.extend(message.changed.iter().filter_map(entry));
-            if message.snapshot_complete {
-                engine.set_fleet(Arc::new(Snapshot::of(message.revision, std::mem::take(&mut snapshot))));
-                ready.ready();
-            }
-        } else {
-            engine.set_fleet(Arc::new(engine.fleet().with(message.revision, changes(&message))));
-            ready.ready();
-        }
-    }
-    Ok(())
-}
-
-fn changes(message: &WatchAgentsResponse) -> Vec<Change> {
-    let put = message.changed.iter().filter_map(entry).map(Change::Put);
-    let gone = message.removed.iter().filter_map(|id| AgentId::new(id).ok()).map(Change::Remove);
-    put.chain(gone).collect()
-}
-
-fn entry(agent: &proto::registry::v1::Agent) -> Option<Arc<AgentEntry>> {
-    let state = AgentState::parse(&agent.state).unwrap_or_default();
-    match AgentEntry::from_json(&agent.definition_json, agent.revision, state) {
-        Ok(entry) => Some(Arc::new(entry)),
-        Err(rejected) => {
-            tracing::warn!(agent = %agent.agent_id, ?rejected, "an agent of the registry cannot be read; it is left out");
-            None
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use balance::{Ask, Entry, FairQueue, Slot as Place, choice::Condition, choose};
 use base::{AgentId, ExecutionId, Tenant, Timestamp};
 use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use workflow::CallKey;
 
 use super::msg::Msg;
@@ -123,6 +123,7 @@ struct Inner {
 pub(crate) struct Dispatcher {
     region: String,
     wanting: Notify,
+    fleet_known: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
 
@@ -139,7 +140,12 @@ impl Dispatcher {
             in_flight: 0,
             salt: 0,
         };
-        Self { region: region.into(), wanting: Notify::new(), inner: Mutex::new(inner) }
+        Self {
+            region: region.into(),
+            wanting: Notify::new(),
+            fleet_known: watch::channel(false).0,
+            inner: Mutex::new(inner),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -235,6 +241,17 @@ impl Dispatcher {
         let granted = inner.serve(&self.region);
         drop(inner);
         self.tell(granted);
+        self.fleet_known.send_replace(true);
+    }
+
+    /// Whether the registry has told the fleet.
+    pub(crate) fn knows_fleet(&self) -> bool {
+        *self.fleet_known.borrow()
+    }
+
+    /// Waits until it has.
+    pub(crate) async fn fleet_known(&self) {
+        let _ = self.fleet_known.subscribe().wait_for(|known| *known).await;
     }
 
     /// How many slots of instances other replicas lend to this one, by `agent/instance`, none where absent;
@@ -374,7 +391,7 @@ impl Inner {
             .map(|(rank, index, slot)| {
                 let instance = &candidates[*rank].agent.instances[*index];
                 let (in_flight, capacity) = self.room(slot, instance);
-                place(&candidates[*rank], instance, in_flight, capacity)
+                place(&candidates[*rank], instance, in_flight, capacity, region)
             })
             .collect();
         let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
@@ -406,11 +423,13 @@ impl Inner {
     }
 }
 
+/// `home`: the replica's region; an instance that states none is as near as any.
 fn place<'a>(
     candidate: &'a Candidate,
     instance: &'a InstanceEntry,
     in_flight: u32,
     capacity: u32,
+    home: &'a str,
 ) -> Place<'a> {
     Place {
         agent: candidate.agent.id().as_str(),
@@ -422,7 +441,7 @@ fn place<'a>(
             Status::Unknown => Condition::Unknown,
         },
         score: instance.score,
-        region: &instance.instance.region,
+        region: if instance.instance.region.is_empty() { home } else { &instance.instance.region },
         capacity,
         in_flight,
         weight: instance.instance.weight,
