@@ -17,12 +17,22 @@ pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetr
     metrics.observe("orchestra.executions.queued", "Executions that wait for a place", load(2));
     metrics.observe("orchestra.calls.in_flight", "Calls open at agents", load(4));
     metrics.observe("orchestra.calls.waiting", "Calls that wait for an instance", load(5));
-    let counts = counts.clone();
+    let (counts, counts_of_patterns) = (counts.clone(), counts.clone());
     metrics.observe(
         "workflow_completion_rate",
         "Share of ended executions that completed, 0 to 1",
         move || vec![(vec![], counts.completion_rate())],
     );
+    metrics.observe("pattern_efficiency", "Share of the runtime in which an agent worked, by pattern", {
+        let counts = counts_of_patterns;
+        move || {
+            counts
+                .pattern_efficiency()
+                .into_iter()
+                .map(|(p, v)| (vec![("pattern".to_owned(), p)], v))
+                .collect()
+        }
+    });
     streams(metrics, bus);
 }
 

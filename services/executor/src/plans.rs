@@ -161,6 +161,34 @@ impl PlanEntry {
     }
 }
 
+/// Schemas of what agents declare they answer, compiled once for each revision of an agent.
+pub(crate) struct CapabilitySchemas(moka::sync::Cache<(base::AgentId, u64, String), Option<Arc<Validator>>>);
+
+impl Default for CapabilitySchemas {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(10_000))
+    }
+}
+
+impl CapabilitySchemas {
+    /// Checks an answer against the output schema of the capability, when it declares one.
+    pub(crate) fn check_output(
+        &self,
+        agent: &catalog::AgentEntry,
+        capability: &str,
+        output: &base::Payload,
+    ) -> Result<(), String> {
+        let Some(schema) = agent.definition.capability(capability).and_then(|c| c.output_schema.as_ref())
+        else {
+            return Ok(());
+        };
+        let key = (agent.id().clone(), agent.revision, capability.to_owned());
+        // The registry refuses schemas that do not compile; one that does not is no reason to refuse an answer.
+        let compiled = self.0.get_with(key, || validator(schema).ok().map(Arc::new));
+        check(compiled.as_deref(), output, "output")
+    }
+}
+
 pub(crate) fn check(
     validator: Option<&Validator>,
     payload: &base::Payload,

@@ -34,9 +34,15 @@ pub fn role() -> Role {
     })
 }
 
-/// The executor on a bus that other roles of this process share.
+/// The executor on a bus that other roles of this process share, unless the settings name one.
 pub fn role_on(bus: Arc<dyn Bus>) -> Role {
-    Role::new("executor", NEEDS, move |ctx| serve(ctx, bus.clone()))
+    Role::new("executor", NEEDS, move |ctx| {
+        let bus = bus.clone();
+        async move {
+            let bus = if ctx.settings.bus.url.is_some() { open_bus(&ctx.settings)? } else { bus };
+            serve(ctx, bus).await
+        }
+    })
 }
 
 const NEEDS: &[&str] = &["planner", "registry"];
@@ -160,7 +166,7 @@ fn limits(settings: &Settings) -> Limits {
         payload_bytes_max: e.payload_max.len(),
         history_events_max: u64::from(e.history_events_max),
         history_bytes_max: e.history_bytes_max.len() as u64,
-        call_idle_timeout: e.attempt_timeout,
+        attempt_timeout: e.attempt_timeout,
         short_call: e.short_call,
         park_after: e.park_after,
         region: settings.node.region.clone(),

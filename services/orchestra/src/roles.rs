@@ -1,12 +1,16 @@
 //! The roles that this binary can run.
 
+use std::sync::Arc;
+
 use runtime::Role;
 
 use crate::exit::Failure;
 
 /// Every role, in the order in which they start.
 pub(crate) fn all() -> Vec<Role> {
-    vec![registry::role(), planner::role(), executor::role(), gateway::role()]
+    // One process, one bus: what one role says the others hear.
+    let shared: Arc<dyn bus::Bus> = Arc::new(bus::InProcessBus::default());
+    vec![registry::role_on(shared.clone()), planner::role(), executor::role_on(shared), gateway::role()]
 }
 
 /// The roles called `names`; `all` is every one.

@@ -38,9 +38,15 @@ pub fn role() -> Role {
     })
 }
 
-/// The registry on a bus that other roles of this process share.
+/// The registry on a bus that other roles of this process share, unless the settings name one.
 pub fn role_on(bus: Arc<dyn Bus>) -> Role {
-    Role::new("registry", &[], move |ctx| serve(ctx, bus.clone()))
+    Role::new("registry", &[], move |ctx| {
+        let bus = bus.clone();
+        async move {
+            let bus = if ctx.settings.bus.url.is_some() { open_bus(&ctx.settings)? } else { bus };
+            serve(ctx, bus).await
+        }
+    })
 }
 
 async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {

@@ -105,7 +105,7 @@ impl Inner {
                         node: report.call.task,
                         item: report.call.item,
                         attempt: report.attempt,
-                        result: encoded.clone().into(),
+                        result: encoded.clone(),
                     };
                     self.others.deliver(&owner.address, request).await.err()
                 }

@@ -28,6 +28,8 @@ use crate::engine::{Command, away};
 
 /// Rows that are read at once.
 const ROWS: u32 = 500;
+/// How often it is looked whether a command was taken.
+const TAKEN_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 /// The consumer group of owners.
 const GROUP: &str = "executor";
 /// Shards whose wake-ups are listened to, each with a consumer of its own; the rows of others are found by looking.
@@ -96,6 +98,37 @@ impl Cluster {
             tracing::debug!(%error, "a shard's owner could not be woken");
         }
         Ok(())
+    }
+}
+
+impl Cluster {
+    /// Leaves a command and waits at most `wait` for an owner to take it: `true` when one did, with or without an
+    /// effect; `false`: it waits on disk.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn leave_and_wait(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        command: &Command,
+        by: &str,
+        wait: std::time::Duration,
+    ) -> Result<bool, Fault> {
+        let command_id = Uuid::now_v7();
+        self.leave_command(tenant, id, command, by, command_id).await?;
+        let shard = id.shard(u32::from(self.inner.options.shards)) as u16;
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let rows = self.inner.journal.read_inbox(&[shard], ROWS).await.map_err(away)?;
+            if rows.iter().all(|row| row.command_id != command_id) {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(TAKEN_POLL).await;
+        }
     }
 }
 

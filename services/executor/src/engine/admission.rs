@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use base::{ExecutionId, WorkflowId};
@@ -40,24 +43,38 @@ struct Inner {
 
 /// The replica's places.
 pub(crate) struct Admission {
-    max: u32,
+    /// Places of the whole cluster.
+    whole: u32,
+    /// This replica's share of them.
+    max: AtomicU32,
     queue_max: u32,
     inner: Mutex<Inner>,
 }
 
 impl Admission {
     pub(crate) fn new(max: u32, queue_max: u32) -> Self {
-        Self { max: max.max(1), queue_max, inner: Mutex::default() }
+        Self { whole: max.max(1), max: AtomicU32::new(max.max(1)), queue_max, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn places(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// This replica owns `owned` of `all` shards: its share of the places.
+    pub(crate) fn set_share(&self, owned: u32, all: u32) {
+        let share = (u64::from(self.whole) * u64::from(owned)).div_ceil(u64::from(all.max(1)));
+        self.max.store(u32::try_from(share).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        self.lock().admit_next(self.places());
+    }
+
     /// Active, its maximum, queued, its maximum.
     pub(crate) fn load(&self) -> (u32, u32, u32, u32) {
         let inner = self.lock();
-        (inner.active, self.max, inner.queue.len() as u32, self.queue_max)
+        (inner.active, self.places(), inner.queue.len() as u32, self.queue_max)
     }
 
     /// A place for an execution, now or later. `limit`: executions of the workflow at once. `must`: it is on disk
@@ -72,7 +89,7 @@ impl Admission {
         lane: &mpsc::UnboundedSender<Msg>,
     ) -> Admitted {
         let mut inner = self.lock();
-        if inner.room(self.max, workflow, limit) {
+        if inner.room(self.places(), workflow, limit) {
             inner.take(workflow, limit);
             return Admitted::Now;
         }
@@ -101,7 +118,7 @@ impl Admission {
     pub(crate) fn leave(&self, workflow: WorkflowId, limit: Option<u32>) {
         let mut inner = self.lock();
         inner.give_back(workflow, limit);
-        inner.admit_next(self.max);
+        inner.admit_next(self.places());
     }
 
     /// An execution ended before it ran.

@@ -158,6 +158,23 @@ impl Lane {
         self.open_call(id, call, kind, None);
     }
 
+    /// After a restart executions are back before the registry has told the fleet.
+    fn recover_later(&self, id: ExecutionId, call: CallKey, attempt: u32) {
+        let (dispatcher, tx) = (self.shared.dispatcher.clone(), self.tx.clone());
+        tokio::spawn(async move {
+            dispatcher.fleet_known().await;
+            let _ = tx.send(Msg::Recover { id, call, attempt }).await;
+        });
+    }
+
+    /// The fleet is known now: the call is looked for, unless it has moved on.
+    pub(crate) fn recover_now(&mut self, id: ExecutionId, call: CallKey, attempt: u32) {
+        let Some(hot) = self.hot.get(&id) else { return };
+        if hot.state.call(call).is_some_and(|c| c.attempt == attempt) && !hot.open.contains_key(&call) {
+            self.recover_call(id, call);
+        }
+    }
+
     fn open_call(&mut self, id: ExecutionId, call: CallKey, kind: CallKind, permit: Option<Permit>) {
         let Some((hot, attempt)) = self.current(id, call) else { return };
         if hot.state.call(call).is_none_or(|c| c.phase != CallPhase::Running) {
@@ -166,6 +183,9 @@ impl Lane {
         let number = hot.state.call(call).map_or(0, |c| c.attempt);
         let permit = permit.or_else(|| self.shared.dispatcher.adopt(&attempt.to.instance));
         let Some(permit) = permit else {
+            if !self.shared.dispatcher.knows_fleet() {
+                return self.recover_later(id, call, number);
+            }
             // The agent was removed meanwhile: nobody can be asked, so the outcome stays unknown.
             let gone = CallFailure {
                 class: FailureClass::Broken,
@@ -224,8 +244,8 @@ impl Lane {
             capability: attempt.to.capability.clone(),
             bound: attempt.bound.clone(),
             trace: state.created().trace.clone(),
-            idle: plan.timeouts.heartbeat.unwrap_or(limits.call_idle_timeout),
-            total: plan.timeouts.attempt,
+            idle: plan.timeouts.heartbeat.unwrap_or(limits.attempt_timeout),
+            total: Some(plan.timeouts.attempt.unwrap_or(limits.attempt_timeout)),
             followed: !hot.watchers.is_empty() || !self.workflow_watchers.is_empty(),
             bind_early: !attempt.to.effect.repeats(),
             short: plan.expected.is_some_and(|e| e < limits.short_call),
@@ -240,10 +260,10 @@ impl Lane {
         if let Some(open) = own {
             open.task.abort();
         }
-        if attempt.to.caller != self.caller && self.shared.is_alive(&attempt.to.caller) {
-            if let Some(links) = self.shared.links.get() {
-                links.elsewhere.abort(&attempt.to.caller.member, id, call, number);
-            }
+        let maker = &attempt.to.caller;
+        let links = self.shared.links.get().filter(|_| *maker != self.caller && self.shared.is_alive(maker));
+        if let Some(links) = links {
+            links.elsewhere.abort(&maker.member, id, call, number);
         }
         // Known only by its message id: there is nothing that could be cancelled by name.
         if attempt.bound.is_none() || !was_sent {
@@ -330,9 +350,16 @@ impl Lane {
         if output.len() > max {
             return Err(format!("the answer has {} bytes, the limit is {max}", output.len()));
         }
-        match self.plans.get(&id) {
-            Some(plan) => plan.check_output(call.task, output),
-            None => Ok(()),
+        if let Some(plan) = self.plans.get(&id) {
+            plan.check_output(call.task, output)?;
+        }
+        let Some((_, attempt)) = self.current(id, call) else { return Ok(()) };
+        let to = &attempt.to;
+        match self.shared.dispatcher.fleet().agent(&to.agent) {
+            Some(agent) if !to.capability.is_empty() => {
+                self.shared.schemas.check_output(agent, &to.capability, output)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Calls and shards that part ways: a call belongs to the process that made it, its execution to the shard's owner.
 
+use std::collections::hash_map::Entry;
+
 use api::Fault;
 use base::{ErrorCode, ExecutionId};
 use workflow::CallKey;
 
 use super::{
-    hot::OpenCall,
     lane::Lane,
     links::ForeignReport,
     msg::{CallReport, Msg, Reply},
@@ -83,11 +84,10 @@ impl Lane {
 
     /// Ends a call whose execution is elsewhere and no longer wants it.
     pub(crate) fn abort_orphan(&mut self, id: ExecutionId, call: CallKey, attempt: u32) {
-        let of_attempt = |open: &OpenCall| open.attempt == attempt;
-        if self.orphans.get(&(id, call)).is_some_and(of_attempt) {
-            if let Some(open) = self.orphans.remove(&(id, call)) {
-                open.task.abort();
-            }
+        if let Entry::Occupied(open) = self.orphans.entry((id, call))
+            && open.get().attempt == attempt
+        {
+            open.remove().task.abort();
         }
     }
 

@@ -153,6 +153,7 @@ impl Lane {
                 self.reported(ForeignReport { id, call, attempt, report })
             }
             Msg::Delivered { report, reply } => self.delivered(report, reply),
+            Msg::Recover { id, call, attempt } => self.recover_now(id, call, attempt),
             Msg::AbortCall { id, call, attempt } => self.abort_orphan(id, call, attempt),
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
             Msg::Granted { id, call, permit } => self.granted(id, call, permit),

@@ -1,7 +1,11 @@
 //! What the engine counts, under the names of the sources. Atomic adds only: the hot path never formats or locks.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +29,8 @@ pub struct EngineMetrics {
     retries: Counter,
     events: Counter,
     coordination_latency: Histogram,
+    /// Time with an agent at work and whole runtime, in seconds, by orchestration pattern.
+    patterns: Mutex<BTreeMap<String, (f64, f64)>>,
     /// Ends by completion and all ends, for the completion rate.
     ends: [AtomicU64; 2],
 }
@@ -63,6 +69,7 @@ impl EngineMetrics {
                 "Time of an execution in which no agent worked",
                 "ms",
             ),
+            patterns: Mutex::default(),
             ends: Default::default(),
         }
     }
@@ -71,6 +78,15 @@ impl EngineMetrics {
     pub(crate) fn completion_rate(&self) -> f64 {
         let [completed, all] = [0, 1].map(|i: usize| self.ends[i].load(Ordering::Relaxed));
         if all == 0 { 1.0 } else { completed as f64 / all as f64 }
+    }
+
+    /// Share of the runtime in which an agent worked, 0 to 1, by orchestration pattern.
+    pub(crate) fn pattern_efficiency(&self) -> Vec<(String, f64)> {
+        let patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+        patterns
+            .iter()
+            .map(|(name, (busy, all))| (name.clone(), if *all > 0.0 { busy / all } else { 0.0 }))
+            .collect()
     }
 
     pub(crate) fn events(&self, state: &State, events: &[Event]) {
@@ -111,6 +127,14 @@ impl EngineMetrics {
         self.ends[1].fetch_add(1, Ordering::Relaxed);
         let runtime: Duration = state.runtime(state.time());
         self.execution_duration.record_ms(runtime);
-        self.coordination_latency.record_ms(runtime.saturating_sub(state.busy(state.time())));
+        let busy = state.busy(state.time());
+        self.coordination_latency.record_ms(runtime.saturating_sub(busy));
+        let pattern = &state.plan().plan().pattern;
+        if !pattern.is_empty() {
+            let mut patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Names are checked when a definition is stored, so there are few.
+            let sums = patterns.entry(pattern.clone()).or_default();
+            *sums = (sums.0 + busy.as_secs_f64(), sums.1 + runtime.as_secs_f64());
+        }
     }
 }

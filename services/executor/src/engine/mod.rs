@@ -79,8 +79,8 @@ pub struct Limits {
     pub history_events_max: u64,
     /// Bytes of one execution's log.
     pub history_bytes_max: u64,
-    /// Silence of an agent after which its call is given up, when the task does not say.
-    pub call_idle_timeout: Duration,
+    /// Longest attempt of a task that sets no limit.
+    pub attempt_timeout: Duration,
     /// Calls expected to be shorter are sent and waited for.
     pub short_call: Duration,
     /// Rest after which a waiting execution leaves memory.
@@ -102,7 +102,7 @@ impl Default for Limits {
             payload_bytes_max: 8 << 20,
             history_events_max: 50_000,
             history_bytes_max: 50 << 20,
-            call_idle_timeout: Duration::from_secs(300),
+            attempt_timeout: Duration::from_secs(600),
             short_call: Duration::from_secs(2),
             park_after: Duration::from_secs(10),
             region: String::new(),
@@ -151,6 +151,8 @@ pub(crate) struct EngineShared {
     publisher: Option<Arc<dyn Publisher>>,
     pub(crate) links: OnceLock<Links>,
     pub(crate) measured: measured::Measured,
+    pub(crate) schemas: crate::plans::CapabilitySchemas,
+    owned: std::sync::atomic::AtomicI32,
     plans: crate::plan_cache::PlanCache,
 }
 
@@ -214,6 +216,8 @@ impl Engine {
             members: ArcSwap::from_pointee(members),
             links: OnceLock::new(),
             measured: measured::Measured::default(),
+            schemas: crate::plans::CapabilitySchemas::default(),
+            owned: std::sync::atomic::AtomicI32::new(0),
             plans: crate::plan_cache::PlanCache::new(plans),
             limits,
             metrics,
@@ -242,6 +246,12 @@ impl Engine {
         let _ = self.shared.links.set(links);
     }
 
+    /// This replica's part of the places grows and shrinks with its shards.
+    fn share(&self, by: i32) {
+        let owned = self.shared.owned.fetch_add(by, std::sync::atomic::Ordering::Relaxed) + by;
+        self.shared.admission.set_share(owned.max(0) as u32, u32::from(self.shared.limits.shards));
+    }
+
     /// Takes a shard that the store says is ours: reads what moves in it back.
     ///
     /// # Errors
@@ -258,11 +268,13 @@ impl Engine {
                 break;
             }
         }
+        self.share(1);
         self.send(shard, Msg::Acquire { shard, next_pos, hot }).await
     }
 
     /// Lets a shard go: returns when nothing of it is in memory and all that happened is on disk.
     pub async fn release(&self, shard: u16) {
+        self.share(-1);
         let (reply, done) = oneshot::channel();
         if self.send(shard, Msg::Release { shard, reply }).await.is_ok() {
             let _ = done.await;

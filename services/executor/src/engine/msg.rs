@@ -188,6 +188,12 @@ pub(crate) enum Msg {
         call: CallKey,
         attempt: u32,
     },
+    /// Look for a call whose sender is gone, as soon as the fleet is known.
+    Recover {
+        id: ExecutionId,
+        call: CallKey,
+        attempt: u32,
+    },
     Granted {
         id: ExecutionId,
         call: CallKey,

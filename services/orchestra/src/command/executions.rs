@@ -98,11 +98,14 @@ pub(crate) enum Command {
     },
 }
 
+const STATUSES: [&str; 7] =
+    ["planning", "executing", "paused", "completed", "failed", "cancelled", "terminated"];
+
 /// Filters of `list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
-    /// A status: planning, executing, paused, completed, failed, cancelled, terminated. May be repeated.
-    #[arg(long, value_delimiter = ',', conflicts_with = "all_statuses")]
+    /// Those with this status; may be repeated.
+    #[arg(long, value_delimiter = ',', conflicts_with = "all_statuses", value_parser = STATUSES)]
     status: Vec<String>,
     /// Ended ones too.
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use base::ErrorCode;
 use runtime::{ConfigArgs, Settings};
 use serde_json::json;
-use store::{Database, Db, migrate::Schema};
+use store::{Database, Db, OpenError, migrate::Schema};
 
 use super::{Context, Done, dev};
 use crate::exit::{Exit, Failure};

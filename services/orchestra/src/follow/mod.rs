@@ -10,7 +10,10 @@ use std::time::Duration;
 use api::client::{Client, Execution, Update};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{exit::Failure, out::Out};
+use crate::{
+    exit::{Exit, Failure},
+    out::Out,
+};
 
 pub(crate) use events::EventLines;
 pub(crate) use report::{print_causes, print_end, print_output, print_whole};
@@ -28,7 +31,12 @@ pub(crate) async fn follow(client: &Client, id: &str, out: &Out) -> Result<Execu
     let watching =
         async { if out.is_live() { redraw(client, id, out).await } else { tell(client, id, out).await } };
     tokio::select! {
-        watched = watching => watched?,
+        watched = watching => watched.map_err(|failure| match failure.exit {
+            Exit::Unavailable => failure.remedy(format!(
+                "it goes on when the server is back; follow it again: orchestra executions watch {id}"
+            )),
+            _ => failure,
+        })?,
         interrupted = tokio::signal::ctrl_c() => {
             // Without a handler Ctrl-C ends the process by itself.
             if interrupted.is_ok() {
