@@ -23,7 +23,7 @@ fmt: ## format code and definitions
 	@cargo fmt --all
 	@scripts/definitions.sh fmt
 
-coverage: setup-test ## line coverage of the pure crates
+coverage: setup-build ## line coverage of the pure crates
 	@scripts/coverage.sh
 
 deny: ## licences, sources and banned crates (needs cargo-deny)

@@ -36,10 +36,17 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     for schema in SCHEMAS {
         let opened = Db::open(&database, schema).await;
         let db = opened.map_err(|cause| {
-            let said = format!("schema {}: {cause}", schema.name);
-            Failure::new(Exit::Failed, ErrorCode::Unavailable, said).remedy(
-                "check database.url: `orchestra config` prints it; a folder is used by one process at a time",
-            )
+            let (exit, code) = match &cause {
+                OpenError::Failed { .. } => (Exit::Unavailable, ErrorCode::Unavailable),
+                OpenError::BadUrl { .. } => (Exit::Usage, ErrorCode::InvalidConfig),
+                OpenError::Locked { .. }
+                | OpenError::NewerSchema { .. }
+                | OpenError::ChangedMigration { .. }
+                | OpenError::ShardCount { .. }
+                | OpenError::UnsafeDurability { .. } => (Exit::Failed, ErrorCode::InvalidState),
+            };
+            Failure::new(exit, code, format!("schema {}: {cause}", schema.name))
+                .remedy("`orchestra config` prints database.url and where it comes from")
         })?;
         db.close().await;
         done.push(json!({"schema": schema.name, "version": schema.migrations.len()}));
