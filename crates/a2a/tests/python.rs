@@ -40,7 +40,8 @@ async fn peer(generation: &str) -> Peer {
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-    let base = first.unwrap_or_else(|| panic!("tests/python/agent_{generation}.py ended at once: run it by hand"));
+    let base =
+        first.unwrap_or_else(|| panic!("tests/python/agent_{generation}.py ended at once: run it by hand"));
     Peer { base, process }
 }
 
