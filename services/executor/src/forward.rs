@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use api::Fault;
 use base::{CallContext, ExecutionId};
 use proto::executor::v1::executor_service_client::ExecutorServiceClient;
 use runtime::{PeerChannel, Peers};
 use tonic::{Request, metadata::MetadataMap};
 
-use crate::cluster::{Cluster, Place};
+use crate::{
+    cluster::{Cluster, Place},
+    engine::Command,
+};
 
 /// Marks a call that another replica passed on: it is never passed on again.
 const HOP: &str = "x-orchestra-hop";
+
+/// How long a command waits for an owner before its caller is told that it still waits: a take-over takes less.
+const OWNER_WITHIN: Duration = Duration::from_secs(12);
 
 /// Finds the owner and passes calls on.
 #[derive(Clone)]
@@ -54,6 +61,24 @@ impl Forward {
             request.set_timeout(timeout);
         }
         request
+    }
+
+    /// Leaves a command on disk for the next owner of an execution that nobody looks after at the moment, and waits for
+    /// that owner.
+    pub(crate) async fn leave(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        command: &Command,
+    ) -> Result<(), Fault> {
+        self.cluster.refresh();
+        let by = if context.principal.is_empty() { "anonymous" } else { &context.principal };
+        let taken = self.cluster.leave_and_wait(&context.tenant, id, command, by, OWNER_WITHIN).await?;
+        if taken {
+            return Ok(());
+        }
+        let waits = "the execution has no owner at the moment; the command waits on disk for the next one";
+        Err(Fault::unavailable(waits).retry_after_ms(1000))
     }
 
     /// Whether an execution would be looked after here.

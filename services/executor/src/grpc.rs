@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use api::{Fault, payload};
-use base::{CallContext, ExecutionId, Timestamp};
+use base::{CallContext, ErrorCode, ExecutionId, Timestamp};
 use futures::{Stream, StreamExt as _};
 use proto::executor::v1::{
     self as pb, command_execution_request::Command as Wire, executor_service_server::ExecutorService,
@@ -124,7 +124,15 @@ impl Executor {
         command: Command,
     ) -> Answer<pb::CommandExecutionResponse> {
         let id = id_of(id)?;
-        let done = self.app.command(context, id, command).await?;
+        let done = match self.app.command(context, id, command.clone()).await {
+            Err(fault) if fault.code == ErrorCode::NotOwner => {
+                self.forward.leave(context, id, &command).await?;
+                // The next owner took it; what came of it is the execution's status.
+                let view = self.app.view(context, id, None, false).await?;
+                Commanded { status: view.status, checkpoint: None }
+            }
+            other => other?,
+        };
         Ok(Response::new(commanded(id, &done)))
     }
 

@@ -2,7 +2,7 @@
 
 use base::Tenant;
 use bytes::Bytes;
-use executor::engine::Command;
+use executor::{cluster::Options, engine::Command};
 use store::journal::InboxRow;
 use testkit::wait_for;
 use uuid::Uuid;
@@ -40,26 +40,22 @@ async fn a_command_that_waits_takes_effect_once_on_both_stores() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_left_while_nobody_owns_the_shard_waits_for_the_next_owner() {
+async fn a_wake_up_makes_the_owner_look_at_once() {
     let world = World::postgres().await;
     world.agents.open(false);
     let a = world.replica("a").await;
     a.owns(SHARDS.into()).await;
     let id = a.start("k").await;
     wait_for("the call", SOON, async || (world.agents.waiting() == 1).then_some(())).await;
-    let other = a.cluster.clone();
-    let pause = Command::Terminate { reason: "now".into() };
     a.drain(std::time::Duration::from_millis(1)).await;
     drop(a);
-    let b = world
-        .replica_with(executor::cluster::Options {
-            inbox_every: std::time::Duration::from_secs(600),
-            ..world.options("b")
-        })
-        .await;
-    drop(other);
+    // Only a wake-up can make it look: its own look comes much later.
+    let late = Options { inbox_every: std::time::Duration::from_secs(600), ..world.options("b") };
+    let b = world.replica_with(late).await;
     b.owns(SHARDS.into()).await;
-    b.cluster.leave_command(&Tenant::default(), id, &pause, "ann", Uuid::now_v7()).await.unwrap();
+    let now = Command::Terminate { reason: "now".into() };
+    let taken = b.cluster.leave_and_wait(&Tenant::default(), id, &now, "ann", SOON).await.unwrap();
+    assert!(taken);
     wait_for("the wake-up", SOON, async || (status(&b, "k").await == "terminated").then_some(())).await;
 }
 
@@ -74,7 +70,7 @@ async fn a_row_that_nobody_can_read_becomes_a_dead_letter() {
         tenant: Tenant::default(),
         execution_id: id,
         kind: "dance".into(),
-        body: Bytes::from_static(b"x"),
+        body: Bytes::new(),
         created_at: base::Timestamp::from_millis(1),
     };
     a.journal.put_inbox(row.clone()).await.unwrap();
@@ -95,4 +91,23 @@ async fn a_row_that_nobody_can_read_becomes_a_dead_letter() {
         a.journal.read_inbox(&[row.shard], 10).await.unwrap().is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_left_while_nobody_owns_the_shard_waits_for_the_next_owner() {
+    let world = World::postgres().await;
+    world.agents.open(false);
+    let a = world.replica("a").await;
+    a.owns(SHARDS.into()).await;
+    let id = a.start("k").await;
+    // What a gateway or another replica writes when nobody answers for the shard.
+    let command = Command::Cancel { reason: "enough".into() };
+    let cluster = a.cluster.clone();
+    cluster.drain(std::time::Duration::from_millis(1)).await;
+    cluster.leave_command(&Tenant::default(), id, &command, "ann", Uuid::now_v7()).await.unwrap();
+    assert_eq!(status(&a, "k").await, "executing");
+    drop(cluster);
+    a.die().await;
+    let b = world.replica("b").await;
+    wait_for("the next owner", SOON, async || (status(&b, "k").await == "cancelled").then_some(())).await;
 }

@@ -1,7 +1,6 @@
 //! Replicas in one process over one real store: scripted agents, and a network that can be cut.
 
 use std::{
-    any::Any,
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
@@ -23,7 +22,7 @@ use executor::{
 };
 use proto::executor::internal::v1 as pb;
 use store::{Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub(crate) const SHARDS: u16 = 8;
 pub(crate) const LEASE: Duration = Duration::from_millis(1500);
@@ -62,7 +61,6 @@ pub(crate) struct Agents {
     pub(crate) sends: Mutex<BTreeMap<String, u32>>,
     now: AtomicU32,
     pub(crate) at_once_max: AtomicU32,
-    pace: Semaphore,
 }
 
 impl Agents {
@@ -72,7 +70,6 @@ impl Agents {
             sends: Mutex::default(),
             now: AtomicU32::new(0),
             at_once_max: AtomicU32::new(0),
-            pace: Semaphore::new(Semaphore::MAX_PERMITS),
         })
     }
 
@@ -110,7 +107,6 @@ impl AgentCaller for Agents {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.at_once_max.fetch_max(now, Ordering::SeqCst);
         let _count = Count(self);
-        let _pace = self.pace.acquire().await;
         let mut open = self.open.subscribe();
         let _ = open.wait_for(|open| *open).await;
         tokio::task::yield_now().await;
@@ -163,6 +159,7 @@ pub(crate) struct World {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) keys: bus::Keys,
     pub(crate) capacity: u32,
+    pub(crate) fleet_known: bool,
     store: Store,
 }
 
@@ -186,6 +183,7 @@ impl World {
             bus: Arc::new(bus::InProcessBus::default()),
             keys: bus::Keys::new(&testkit::unique_name("cluster")),
             capacity: 64,
+            fleet_known: true,
             store,
         }
     }
@@ -205,6 +203,16 @@ impl World {
                 .await
             }
         }
+    }
+
+    pub(crate) fn fleet(&self) -> Arc<catalog::Snapshot> {
+        let agent = serde_json::json!({
+            "id": "worker", "name": "worker", "type": "worker", "version": "1", "endpoint": "http://worker:1",
+            "capabilities": [], "instances": [{"id": "a", "capacity": self.capacity}],
+        });
+        let entry =
+            catalog::AgentEntry::from_json(&agent.to_string(), 1, catalog::AgentState::Active).unwrap();
+        Arc::new(catalog::Snapshot::of(1, [Arc::new(entry)]))
     }
 
     pub(crate) fn options(&self, name: &str) -> Options {
@@ -249,13 +257,9 @@ impl World {
             metrics: Arc::new(EngineMetrics::new(&runtime::Metrics::detached())),
             fatal,
         });
-        let agent = serde_json::json!({
-            "id": "worker", "name": "worker", "type": "worker", "version": "1", "endpoint": "http://worker:1",
-            "capabilities": [], "instances": [{"id": "a", "capacity": self.capacity}],
-        });
-        let entry =
-            catalog::AgentEntry::from_json(&agent.to_string(), 1, catalog::AgentState::Active).unwrap();
-        engine.set_fleet(Arc::new(catalog::Snapshot::of(1, [Arc::new(entry)])));
+        if self.fleet_known {
+            engine.set_fleet(self.fleet());
+        }
         let cluster = seat.start(engine.clone(), self.bus.clone(), self.network.clone()).await;
         self.network.put(&address, Some(cluster.clone()));
         let defaults = Defaults {
@@ -266,16 +270,7 @@ impl World {
             payload_bytes_max: 8 << 20,
         };
         let app = App::new(engine.clone(), journal.clone(), clock, self.bus.clone(), defaults);
-        Replica {
-            journal,
-            engine,
-            cluster,
-            app,
-            failed,
-            address,
-            network: self.network.clone(),
-            _home: Box::new(()),
-        }
+        Replica { journal, engine, cluster, app, failed, address, network: self.network.clone() }
     }
 }
 
@@ -287,7 +282,6 @@ pub(crate) struct Replica {
     pub(crate) failed: Arc<watch::Sender<Option<String>>>,
     address: String,
     network: Arc<Network>,
-    _home: Box<dyn Any + Send + Sync>,
 }
 
 impl Replica {

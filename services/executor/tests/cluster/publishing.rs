@@ -7,7 +7,7 @@ use std::{
 };
 
 use base::ExecutionId;
-use bus::{Bus, PositionTracker, Received, RedisBus, RedisOptions, Subscription, Verdict};
+use bus::{PositionTracker, Received, RedisBus, RedisOptions, Subscription, Verdict};
 use executor::cluster::Options;
 use prost::Message as _;
 use proto::{event::v1::EventBatch, executor::internal::v1::ReadLogRequest};

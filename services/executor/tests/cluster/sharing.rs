@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use executor::cluster::Place;
+use base::CallContext;
+use executor::{
+    cluster::{Options, Place},
+    engine::Command,
+};
 use testkit::wait_for;
 
 use crate::kit::{SHARDS, SOON, World, all_completed, id_of, keys};
@@ -152,4 +156,74 @@ async fn starts_for_shards_of_others_are_sent_away() {
     assert_eq!(owner.address, "http://b:1");
     b.start(&key).await;
     tokio::time::timeout(Duration::from_secs(10), b.drain(SOON)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_execution_moved_ends_when_the_new_owner_cancels_it() {
+    let world = World::postgres().await;
+    world.agents.open(false);
+    let a = world.replica("a").await;
+    a.owns(ALL).await;
+    for key in keys(1) {
+        a.start(&key).await;
+    }
+    wait_for("the calls", SOON, async || (world.agents.waiting() as usize == ALL).then_some(())).await;
+    let b = world.replica("b").await;
+    b.owns(ALL / 2).await;
+    let moved = keys(1).into_iter().find(|k| b.cluster.owner_of(id_of(k)) == Place::Here).unwrap();
+    let cancel = Command::Cancel { reason: "enough".into() };
+    // The shard may still be read back.
+    let done = wait_for("the cancel", SOON, async || {
+        b.app.command(&CallContext::default(), id_of(&moved), cancel.clone()).await.ok()
+    })
+    .await;
+    assert_eq!(done.status.as_str(), "cancelled");
+    wait_for("the call of the other replica to end", SOON, async || {
+        (world.agents.waiting() as usize == ALL - 1).then_some(())
+    })
+    .await;
+    world.agents.open(true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_lease_a_replica_stands_still() {
+    let world = World::postgres().await;
+    // Renewed long after it has run out.
+    let lazy =
+        Options { lease: Duration::from_millis(900), renewal: Duration::from_secs(3), ..world.options("a") };
+    let a = world.replica_with(lazy).await;
+    a.owns(ALL).await;
+    let lease = a.cluster.lease();
+    wait_for("the lease to run out", SOON, async || (!lease.is_valid()).then_some(())).await;
+    let start = a.start("k");
+    tokio::pin!(start);
+    for _ in 0..50 {
+        assert!(futures::poll!(&mut start).is_pending() || lease.is_valid());
+        assert!(world.agents.messages() == 0 || lease.is_valid());
+        tokio::task::yield_now().await;
+    }
+    let id = start.await;
+    assert!(lease.is_valid(), "answered only with a lease");
+    all_completed(&a.journal, &[id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_an_earlier_life_wait_for_the_fleet() {
+    let mut world = World::sqlite();
+    world.agents.open(false);
+    let a = world.replica("a").await;
+    let id = a.start("k").await;
+    wait_for("the call", SOON, async || (world.agents.waiting() == 1).then_some(())).await;
+    a.die().await;
+    world.fleet_known = false;
+    let b = world.replica("a").await;
+    world.agents.open(true);
+    wait_for("the execution in memory", SOON, async || (b.engine.load()[0] == 1).then_some(())).await;
+    b.engine.set_fleet(world.fleet());
+    all_completed(&b.journal, &[id]).await;
+    assert_eq!(
+        (world.agents.repeated(), world.agents.messages()),
+        (1, 3),
+        "the first call again, with its old id"
+    );
 }
