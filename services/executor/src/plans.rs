@@ -100,7 +100,7 @@ impl PlanEntry {
     pub fn check_input(&self, input: &base::Payload) -> Result<(), Fault> {
         let Some(validator) = &self.input else { return Ok(()) };
         let bad = |what: String, place: String| {
-            Err(Fault::new(ErrorCode::InvalidArgument, what).field(&format!("input{place}")))
+            Err(Fault::new(ErrorCode::InvalidArgument, what).field(format!("input{place}")))
         };
         let Some(value) = input.json() else { return bad("the input is not JSON".into(), String::new()) };
         match validator.iter_errors(&value).next() {

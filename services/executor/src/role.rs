@@ -160,8 +160,8 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         shards: e.shards as u16,
         lanes: e.lanes as usize,
-        concurrent_max: e.max_concurrent_workflows as u32,
-        start_queue_max: e.start_queue_max as u32,
+        concurrent_max: e.max_concurrent_workflows,
+        start_queue_max: e.start_queue_max,
         payload_inline_bytes_max: e.payload_inline_max.len(),
         payload_bytes_max: e.payload_max.len(),
         history_events_max: u64::from(e.history_events_max),

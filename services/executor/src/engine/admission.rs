@@ -145,12 +145,12 @@ impl Inner {
 
     fn give_back(&mut self, workflow: WorkflowId, limit: Option<u32>) {
         self.active = self.active.saturating_sub(1);
-        if limit.is_some() {
-            if let Some(n) = self.by_workflow.get_mut(&workflow) {
-                *n = n.saturating_sub(1);
-                if *n == 0 {
-                    self.by_workflow.remove(&workflow);
-                }
+        if limit.is_some()
+            && let Some(n) = self.by_workflow.get_mut(&workflow)
+        {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                self.by_workflow.remove(&workflow);
             }
         }
     }

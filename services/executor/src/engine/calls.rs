@@ -287,11 +287,11 @@ impl Lane {
                 self.feed_fact(id, &Input::Bound { call, attempt, agent_task_id, context_id });
             }
             CallReport::Done { outcome, call_us } => {
-                if let Some(hot) = self.hot.get_mut(&id) {
-                    if hot.open.get(&call).is_some_and(|open| open.attempt == attempt) {
-                        hot.open.remove(&call);
-                        hot.progress.remove(&call);
-                    }
+                if let Some(hot) = self.hot.get_mut(&id)
+                    && hot.open.get(&call).is_some_and(|open| open.attempt == attempt)
+                {
+                    hot.open.remove(&call);
+                    hot.progress.remove(&call);
                 }
                 if let Some((_, open)) = self.current(id, call) {
                     let failed = matches!(outcome, CallOutcome::Failed { .. });

@@ -29,11 +29,12 @@ pub(crate) fn point(name: &'static str) {
         let (place, count) = text.split_once(':').unwrap_or((&text, "1"));
         Some((place.to_owned(), AtomicI64::new(count.parse().unwrap_or(1))))
     });
-    if let Some((place, left)) = target {
-        if place == name && left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // No clean-up of any kind, as with a power cut.
-            std::process::abort();
-        }
+    if let Some((place, left)) = target
+        && place == name
+        && left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        // No clean-up of any kind, as with a power cut.
+        std::process::abort();
     }
 }
 

@@ -177,11 +177,12 @@ impl Dispatcher {
     pub(crate) fn acquire(self: &Arc<Self>, class: &Arc<NeedClass>, wanted: Wanted) -> Acquired {
         let mut inner = self.lock();
         let nobody = inner.matched(class).nobody.clone();
-        if nobody.is_none() && !inner.waiting.waits_for(&class.id) {
-            if let Some(found) = inner.pick(class.id, &wanted.tried, &self.region) {
-                drop(inner);
-                return Acquired::Now(self.permit(found));
-            }
+        if nobody.is_none()
+            && !inner.waiting.waits_for(&class.id)
+            && let Some(found) = inner.pick(class.id, &wanted.tried, &self.region)
+        {
+            drop(inner);
+            return Acquired::Now(self.permit(found));
         }
         if !inner.enqueue(class, wanted) {
             return Acquired::Full;

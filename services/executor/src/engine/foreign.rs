@@ -97,6 +97,7 @@ impl Lane {
             match msg {
                 Msg::Command { reply, .. } => drop(reply.send(Err(why.clone()))),
                 Msg::Delivered { reply, .. } => drop(reply.send(Err(why.clone()))),
+                Msg::Start(start) => drop(start.reply.send(Err(why.clone()))),
                 Msg::Call { id, call, attempt, report } => {
                     self.bring(ForeignReport { id, call, attempt, report });
                 }

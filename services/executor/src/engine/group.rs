@@ -1,17 +1,18 @@
 //! Groups: what the executions of a shard have gathered becomes one durable write, and then everything it held back.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use api::Fault;
 use api::log::{LOG_SCHEMA, Large, encode_row};
 use base::{ExecutionId, Timestamp};
 use store::{
-    StoreError,
+    Journal, StoreError,
     journal::{
         CheckpointWrite, ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, LogRow, Outcome,
         PayloadRow, Rejection, Summary, Wake,
     },
 };
+use tokio::sync::mpsc;
 use workflow::{Kind, State};
 
 use super::{
@@ -25,6 +26,8 @@ use super::{
 
 /// Rows of one group.
 const ROWS_MAX: usize = 512;
+/// Pause before payloads are written again after the store was away.
+const AWAY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Lane {
     /// Sends what every shard has gathered, unless its last group is still on its way.
@@ -68,11 +71,7 @@ impl Lane {
         tokio::spawn(async move {
             let result = match large.is_empty() {
                 true => journal.commit(group).await,
-                // A payload is on disk before the event that names it.
-                false => match journal.put_payloads(large).await {
-                    Ok(()) => journal.commit(group).await,
-                    Err(e) => Err(e),
-                },
+                false => commit_with(large, group, journal.as_ref(), &tx).await,
             };
             let _ = tx.send(Msg::Committed { shard: number, result, flights }).await;
         });
@@ -115,17 +114,17 @@ impl Lane {
 
     fn release(&mut self, shard: u16, flight: Flight) {
         let id = flight.id;
-        if flight.pos > 0 {
-            if let Some(hot) = self.hot.get(&id) {
-                self.shared.committed_rows(shard, flight.pos, &hot.tenant, &flight.publish);
-            }
+        if flight.pos > 0
+            && let Some(hot) = self.hot.get(&id)
+        {
+            self.shared.committed_rows(shard, flight.pos, &hot.tenant, &flight.publish);
         }
         for after in flight.after {
             after();
         }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         hot.in_group = false;
-        if let Some((reply, started)) = hot.in_start.take() {
+        for (reply, started) in hot.in_start.drain(..) {
             let _ = reply.send(Ok(started));
         }
         if !flight.publish.is_empty() {
@@ -191,8 +190,8 @@ impl Lane {
                 error
             }
         };
-        if let Some((reply, _)) = hot.in_start.take() {
-            let _ = reply.send(Err(error));
+        for (reply, _) in hot.in_start.drain(..) {
+            let _ = reply.send(Err(error.clone()));
         }
         self.drop_place(&hot);
     }
@@ -202,14 +201,18 @@ impl Lane {
     fn refused_by_store(&mut self, id: ExecutionId, reason: &str) {
         tracing::error!(execution = %id, reason, "the store refused an execution's events");
         let Some(mut hot) = self.hot.remove(&id) else { return };
-        if let Some((reply, _)) = hot.in_start.take() {
+        self.drop_place(&hot);
+        if !hot.in_start.is_empty() {
             let text = format!("the start cannot be stored: {reason}");
-            let _ = reply.send(Err(Fault::new(base::ErrorCode::InvalidArgument, text)));
-            self.drop_place(&hot);
+            for (reply, _) in hot.in_start.drain(..) {
+                let _ = reply.send(Err(Fault::new(base::ErrorCode::InvalidArgument, text.clone())));
+            }
             return;
         }
-        self.drop_place(&hot);
-        self.load(id, hot.shard, Some(reason.to_owned()));
+        // Refused again, its end included: it stays as it is on disk until a command or a restart brings it back.
+        if !hot.refused {
+            self.load(id, hot.shard, Some(reason.to_owned()));
+        }
     }
 }
 
@@ -256,9 +259,56 @@ impl super::EngineShared {
             hot.grouped_seq += pending.events.len() as u64;
             self.metrics.events(&hot.state, &pending.events);
         }
-        hot.in_start = pending.started.take();
+        hot.in_start.append(&mut pending.started);
         hot.in_group = true;
         (item, flight)
+    }
+}
+
+/// Writes the payloads that a group names, then the group: a payload is on disk before the event that names it. Waits
+/// as long as the store is away, as a commit does. An execution whose payloads are refused fails alone.
+async fn commit_with(
+    large: Vec<PayloadRow>,
+    mut group: Group,
+    journal: &dyn Journal,
+    lane: &mpsc::Sender<Msg>,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut refused: HashMap<ExecutionId, String> = HashMap::new();
+    match put_payloads(large.clone(), journal, lane).await {
+        Err(StoreError::Refused(_)) => {
+            let mut by_execution: HashMap<ExecutionId, Vec<PayloadRow>> = HashMap::new();
+            large.into_iter().for_each(|row| by_execution.entry(row.execution_id).or_default().push(row));
+            for (id, rows) in by_execution {
+                match put_payloads(rows, journal, lane).await {
+                    Err(StoreError::Refused(why)) => drop(refused.insert(id, why)),
+                    other => other?,
+                }
+            }
+        }
+        other => other?,
+    }
+    let ids: Vec<ExecutionId> = group.items.iter().map(|item| item.execution_id).collect();
+    group.items.retain(|item| !refused.contains_key(&item.execution_id));
+    let written = if group.items.is_empty() { Vec::new() } else { journal.commit(group).await? };
+    let mut written = written.into_iter();
+    let outcome = |id| refused.remove(&id).map(Outcome::Failed).or_else(|| written.next());
+    Ok(ids.into_iter().filter_map(outcome).collect())
+}
+
+/// Tries again while the store is away and the lane is there to hear of it.
+async fn put_payloads(
+    rows: Vec<PayloadRow>,
+    journal: &dyn Journal,
+    lane: &mpsc::Sender<Msg>,
+) -> Result<(), StoreError> {
+    loop {
+        match journal.put_payloads(rows.clone()).await {
+            Err(StoreError::Unavailable(why)) if !lane.is_closed() => {
+                tracing::warn!(%why, "large payloads cannot be written; trying again");
+                tokio::time::sleep(AWAY_AGAIN_AFTER).await;
+            }
+            other => return other,
+        }
     }
 }
 

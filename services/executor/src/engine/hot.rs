@@ -54,8 +54,8 @@ pub(crate) struct Pending {
     pub(crate) effects: Vec<Effect>,
     pub(crate) after: Vec<After>,
     pub(crate) inbox_done: Vec<uuid::Uuid>,
-    /// The answer to the start whose creation is in this group.
-    pub(crate) started: Option<(Reply<Started>, Started)>,
+    /// The answers to the starts whose creation is in this group: the first, and repeats of it.
+    pub(crate) started: Vec<(Reply<Started>, Started)>,
     /// The end is in this group.
     pub(crate) ended: bool,
     /// The row is to be written although the status did not change.
@@ -94,8 +94,8 @@ pub(crate) struct Hot {
     pub(crate) armed: Option<Timestamp>,
     /// Timers up to here have been looked at.
     pub(crate) fired_to: Timestamp,
-    /// The answer to the start whose creation is on its way to disk.
-    pub(crate) in_start: Option<(Reply<Started>, Started)>,
+    /// The answers to the starts whose creation is on its way to disk.
+    pub(crate) in_start: Vec<(Reply<Started>, Started)>,
     /// The row on disk says that it is put aside.
     pub(crate) was_parked: bool,
     /// Status in the row on disk.
@@ -107,6 +107,8 @@ pub(crate) struct Hot {
     pub(crate) idle_since: Option<Timestamp>,
     /// The write that puts it aside is on its way.
     pub(crate) parking: bool,
+    /// The store refused its events once already: it is not read back a second time.
+    pub(crate) refused: bool,
 }
 
 impl Hot {
@@ -129,7 +131,8 @@ impl Hot {
             watchers: Vec::new(),
             armed: None,
             fired_to: Timestamp::default(),
-            in_start: None,
+            in_start: Vec::new(),
+            refused: false,
             was_parked: false,
             written: None,
             foreign: Vec::new(),

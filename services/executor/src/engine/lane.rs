@@ -158,16 +158,10 @@ impl Lane {
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
             Msg::Granted { id, call, permit } => self.granted(id, call, permit),
             Msg::Get { id, tenant, tasks, reply } => self.get(id, &tenant, tasks, reply),
-            Msg::WaitEnd { id, tenant, ended } => {
-                if let Some(hot) = self.hot.get_mut(&id).filter(|h| h.tenant == tenant) {
-                    hot.waiters.push(ended);
-                }
-            }
+            Msg::WaitEnd { id, tenant, ended } => self.wait_end(id, &tenant, ended),
             Msg::Watch { id, tenant, watcher, reply } => self.watch(id, &tenant, watcher, reply),
-            Msg::WatchWorkflow { workflow, watcher } => {
-                let watchers = self.workflow_watchers.entry(workflow).or_default();
-                watchers.retain(|w| !w.is_closed());
-                watchers.push(watcher);
+            Msg::WatchWorkflow { workflow, watcher, begun } => {
+                self.watch_workflow(workflow, watcher, &begun);
             }
             Msg::Command { .. } => self.command(msg),
             Msg::Loaded { id, shard, ticket, result } => self.loaded(id, shard, ticket, result),
@@ -219,13 +213,42 @@ impl Lane {
         }
     }
 
+    pub(crate) fn wait_end(
+        &mut self,
+        id: ExecutionId,
+        tenant: &base::Tenant,
+        ended: tokio::sync::oneshot::Sender<Arc<super::ExecutionView>>,
+    ) {
+        if let Some(hot) = self.hot.get_mut(&id).filter(|h| h.tenant == *tenant) {
+            hot.waiters.push(ended);
+        } else if let Some(loading) = self.loading.get_mut(&id) {
+            loading.waiting.push(Msg::WaitEnd { id, tenant: tenant.clone(), ended });
+        }
+    }
+
+    /// `begun` is dropped once all that is not sent to the watcher can be read from the log: groups on their way were
+    /// closed before anybody followed.
+    fn watch_workflow(&mut self, workflow: base::WorkflowId, watcher: Watcher, begun: &mpsc::Sender<()>) {
+        let watchers = self.workflow_watchers.entry(workflow).or_default();
+        watchers.retain(|w| !w.is_closed());
+        watchers.push(watcher);
+        let of_it = |h: &&mut Hot| h.in_group && h.state.created().workflow_id == workflow;
+        let mut waits = Vec::new();
+        for hot in self.hot.values_mut().filter(of_it) {
+            let begun = begun.clone();
+            hot.when_durable(Box::new(move || drop(begun)));
+            waits.push(hot.id);
+        }
+        waits.into_iter().for_each(|id| self.mark(id));
+    }
+
     /// The execution has something to write.
     pub(crate) fn mark(&mut self, id: ExecutionId) {
         let Some(hot) = self.hot.get(&id) else { return };
-        if let Some(shard) = self.shards.get_mut(&hot.shard) {
-            if !shard.dirty.contains(&id) {
-                shard.dirty.push(id);
-            }
+        if let Some(shard) = self.shards.get_mut(&hot.shard)
+            && !shard.dirty.contains(&id)
+        {
+            shard.dirty.push(id);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::Fault;
-use base::{ExecutionId, Payload};
+use base::{ExecutionId, FailureClass, Payload};
 use std::collections::HashMap;
 use store::journal::PayloadRow;
 use tokio::sync::oneshot;
@@ -68,6 +68,7 @@ impl Lane {
                         }
                         // Deleted: nobody wants the result any more.
                         Msg::Delivered { reply, .. } => drop(reply.send(Ok(()))),
+                        Msg::Start(start) => self.start(*start),
                         _ => {}
                     }
                 }
@@ -90,6 +91,8 @@ impl Lane {
                 Msg::Command { .. } => self.command(msg),
                 Msg::Call { id, call, attempt, report } => self.call_report(id, call, attempt, report),
                 Msg::Delivered { report, reply } => self.delivered(report, reply),
+                Msg::Start(start) => self.start(*start),
+                Msg::WaitEnd { id, tenant, ended } => self.wait_end(id, &tenant, ended),
                 _ => {}
             }
         }
@@ -123,8 +126,11 @@ impl Lane {
             }
         }
         if let Some(reason) = refused {
-            let reason = format!("the store refused its events: {reason}");
-            self.feed_fact(id, &Input::Terminate { by: "orchestra".into(), reason: reason.into() });
+            if let Some(hot) = self.hot.get_mut(&id) {
+                hot.refused = true;
+            }
+            let message = format!("the store refused its events: {reason}").into();
+            self.feed_fact(id, &Input::CannotGoOn { class: FailureClass::Definition, message });
         }
         for effect in outstanding {
             match effect {
@@ -244,8 +250,9 @@ impl Lane {
     pub(crate) fn after_release(&mut self, id: ExecutionId) {
         let now = self.now();
         let Some(hot) = self.hot.get_mut(&id) else { return };
-        if hot.parking && hot.settled() {
-            // Its row says that it is put aside: the memory is given back.
+        // Its row says that it is put aside, or it had ended before it was read back for a command: the memory is
+        // given back.
+        if hot.settled() && (hot.parking || hot.state.status().is_final()) {
             if let Some(hot) = self.hot.remove(&id) {
                 self.drop_place(&hot);
             }

@@ -393,13 +393,17 @@ impl Engine {
         Ok(seq.await.unwrap_or(None).map(|seq| (seq, live)))
     }
 
-    /// Follows all executions of a workflow on this replica from now on.
+    /// Follows all executions of a workflow on this replica: what is not sent is in the log when this returns.
     pub(crate) async fn follow_workflow(&self, workflow: WorkflowId) -> Result<mpsc::Receiver<Live>, Fault> {
         let (watcher, live) = mpsc::channel(1024);
+        let (begun, mut all_begun) = mpsc::channel(1);
         for lane in self.lanes.iter() {
-            let msg = Msg::WatchWorkflow { workflow, watcher: watcher.clone() };
+            let msg = Msg::WatchWorkflow { workflow, watcher: watcher.clone(), begun: begun.clone() };
             lane.inputs.send(msg).await.map_err(|_| stopping())?;
         }
+        drop(begun);
+        // Nothing is ever sent: it ends when the last lane has let go.
+        let _ = all_begun.recv().await;
         Ok(live)
     }
 

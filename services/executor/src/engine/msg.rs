@@ -164,6 +164,8 @@ pub(crate) enum Msg {
     WatchWorkflow {
         workflow: WorkflowId,
         watcher: tokio::sync::mpsc::Sender<Live>,
+        /// Dropped when the log holds all that will not be sent.
+        begun: tokio::sync::mpsc::Sender<()>,
     },
     /// Told at the end; dropped when the execution is not in memory.
     WaitEnd {

@@ -9,7 +9,7 @@ use super::{
     admission::Admitted,
     hot::Hot,
     lane::Lane,
-    msg::{Reply, Start, Started},
+    msg::{Msg, Reply, Start, Started},
 };
 
 impl Lane {
@@ -27,6 +27,11 @@ impl Lane {
         if self.hot.contains_key(&id) {
             self.repeated(id, request_hash, reply, ended);
             return;
+        }
+        if let Some(loading) = self.loading.get_mut(&id) {
+            // It exists, as a rule, and is being read back: a second one in memory would take its place.
+            let start = Start { id, tenant, plan, created, request_hash, exclusive, reply, ended };
+            return loading.waiting.push(Msg::Start(Box::new(start)));
         }
         let limit = plan.concurrency();
         let place = self.shared.admission.enter(
@@ -62,7 +67,7 @@ impl Lane {
         self.arm(id);
         let started = Started { id, workflow_id: plan.workflow_id, existing: false, queue_position };
         if let Some(hot) = self.hot.get_mut(&id) {
-            hot.pending.started = Some((reply, started));
+            hot.pending.started.push((reply, started));
         }
     }
 
@@ -83,8 +88,15 @@ impl Lane {
         let workflow_id = hot.state.created().workflow_id;
         let queue_position = self.shared.admission.position(id);
         let started = Started { id, workflow_id, existing: true, queue_position };
-        hot.when_durable(Box::new(move || drop(reply.send(Ok(started)))));
-        self.mark(id);
+        // While the creation is on its way, its fate is the answer to all who asked for it.
+        if !hot.in_start.is_empty() {
+            hot.in_start.push((reply, started));
+        } else if !hot.pending.started.is_empty() {
+            hot.pending.started.push((reply, started));
+        } else {
+            hot.when_durable(Box::new(move || drop(reply.send(Ok(started)))));
+            self.mark_unsettled(id);
+        }
     }
 
     /// The execution has a place.

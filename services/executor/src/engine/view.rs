@@ -37,6 +37,30 @@ impl ExecutionView {
     pub fn output(&self) -> Option<&Payload> {
         self.output.as_ref()
     }
+    /// Its status.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+    /// Every reason why something failed, oldest first.
+    pub fn causes(&self) -> &[Cause] {
+        &self.causes
+    }
+    /// Number of its newest event.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+    /// Place in the start queue, from 1; 0 = running.
+    pub fn queue_position(&self) -> u32 {
+        self.queue_position
+    }
+    /// What it waits for, in words.
+    pub fn waiting(&self) -> &[String] {
+        &self.waiting
+    }
+    /// State of a task as people see it, when the view has tasks.
+    pub fn task_state(&self, id: &str) -> Option<&'static str> {
+        self.tasks.iter().find(|task| task.id == id).map(|task| task.state)
+    }
 }
 
 /// A task, or an item of a scattered one.
