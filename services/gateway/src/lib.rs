@@ -1,12 +1,12 @@
 //! Gateway service: the public door. It owns nothing durable.
 //!
-//! - REST under `/api/v1` and, the same router, under `/api/v1/orchestra` ([`rest`], documented at
-//!   `/api/v1/openapi.json`, readable at `/docs`), with errors as problem details ([`problem`]).
-//! - Live streams of executions and workflows over WebSocket and SSE ([`watch`], [`live`]).
-//! - Public gRPC: frames of the services' own contracts, passed on by an allow-list ([`forward`]).
-//! - It finds the executor that owns an execution ([`executors`]) and hides that owners move.
+//! - REST under `/api/v1` and, the same router, under `/api/v1/orchestra` (`rest`, documented at
+//!   `/api/v1/openapi.json`, readable at `/docs`), with errors as problem details (`problem`).
+//! - Live streams of executions and workflows over WebSocket and SSE (`watch`, `live`).
+//! - Public gRPC: frames of the services' own contracts, passed on by an allow-list (`forward`).
+//! - It finds the executor that owns an execution (`executors`) and hides that owners move.
 //!
-//! It refuses browser requests from other origins and names that are made to resolve to loopback ([`origin`]), bodies
+//! It refuses browser requests from other origins and names that are made to resolve to loopback (`origin`), bodies
 //! over their limit, and whatever a caller says about who it is.
 
 mod app;
