@@ -59,6 +59,8 @@ pub enum Input {
     Cancel { by: Arc<str>, reason: Arc<str> },
     /// End it at once.
     Terminate { by: Arc<str>, reason: Arc<str> },
+    /// Something outside of the workflow's control ends it as failed.
+    CannotGoOn { class: FailureClass, message: Arc<str> },
     /// Time passed. `checkpoint` names the checkpoint, should one be due.
     Tick { checkpoint: CheckpointId },
     /// The log grew. Warns at half of the limits and fails the execution at the whole.
@@ -175,6 +177,9 @@ pub(crate) fn decide(state: &State, input: &Input, now: Timestamp) -> Result<Vec
         },
         Input::Cancel { by, reason } => vec![Kind::Cancelled { by: by.clone(), reason: reason.clone() }],
         Input::Terminate { by, reason } => vec![Kind::Terminated { by: by.clone(), reason: reason.clone() }],
+        Input::CannotGoOn { class, message } => {
+            vec![Kind::Failed { class: *class, message: message.clone() }]
+        }
         Input::Tick { checkpoint } => tick(state, *checkpoint, now),
         Input::Measure { bytes, events_max, bytes_max } => measure(state, *bytes, *events_max, *bytes_max),
     })

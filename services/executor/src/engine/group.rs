@@ -52,6 +52,10 @@ impl Lane {
             (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()), vec![]);
         for id in ids {
             let Some(hot) = self.hot.get_mut(&id) else { continue };
+            hot.dirty = false;
+            if hot.pending.is_empty() {
+                continue;
+            }
             let (item, flight) =
                 self.shared.item_of(hot, &mut next_pos, &mut large, self.workflow_watchers.len());
             items.push(item);
@@ -211,6 +215,7 @@ impl Lane {
         }
         // Refused again, its end included: it stays as it is on disk until a command or a restart brings it back.
         if !hot.refused {
+            self.orphans.extend(hot.open.drain().map(|(call, open)| ((id, call), open)));
             self.load(id, hot.shard, Some(reason.to_owned()));
         }
     }

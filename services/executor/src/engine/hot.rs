@@ -82,6 +82,8 @@ pub(crate) struct Hot {
     pub(crate) request_hash: Option<[u8; 32]>,
     pub(crate) exclusive: Option<String>,
     pub(crate) pending: Pending,
+    /// It stands in its shard's list of executions with something to write.
+    pub(crate) dirty: bool,
     /// Inputs of calls that are about to leave.
     pub(crate) outbox: HashMap<CallKey, (Payload, Permit)>,
     pub(crate) open: HashMap<CallKey, OpenCall>,
@@ -123,6 +125,7 @@ impl Hot {
             request_hash: None,
             exclusive: None,
             pending: Pending::default(),
+            dirty: false,
             outbox: HashMap::new(),
             open: HashMap::new(),
             progress: HashMap::new(),

@@ -244,9 +244,9 @@ impl Lane {
 
     /// The execution has something to write.
     pub(crate) fn mark(&mut self, id: ExecutionId) {
-        let Some(hot) = self.hot.get(&id) else { return };
+        let Some(hot) = self.hot.get_mut(&id) else { return };
         if let Some(shard) = self.shards.get_mut(&hot.shard)
-            && !shard.dirty.contains(&id)
+            && !std::mem::replace(&mut hot.dirty, true)
         {
             shard.dirty.push(id);
         }
