@@ -103,6 +103,8 @@ fn cluster_options(ctx: &RoleContext) -> Options {
         lease: e.lease,
         renewal: e.lease_renewal,
         partitions: bus.partitions,
+        // Inside one process nobody reads them: the log has them, and live views are served from memory.
+        publish: bus.url.is_some(),
         deliveries_max: bus.deliveries_max,
         claim_after: bus.claim_after,
         sweep_every: e.sweep_interval,

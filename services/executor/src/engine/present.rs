@@ -82,7 +82,7 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
         Kind::AttemptFailed { call, class, message: text, retry_at, outcome_known, .. } => {
             let data = json!({
                 "code": class.as_str(), "message": &**text, "outcome_known": outcome_known,
-                "attempt": state.call(*call).map(|c| c.attempt),
+                "attempt": attempt_of(state, *call, event.at),
                 "retry_at": retry_at.map(Timestamp::rfc3339),
             });
             vec![message("error.occurred", of_call(state, *call, data))]
@@ -175,6 +175,12 @@ fn of_call(state: &State, call: CallKey, more: Value) -> Value {
         false => json!({"task_id": id(state, call.task)}),
     };
     merged(own, more)
+}
+
+/// Which attempt failed at `at`: the next one may have begun in the same group.
+fn attempt_of(state: &State, call: CallKey, at: Timestamp) -> Option<u32> {
+    let cause = state.causes().iter().rev().find(|c| c.call == Some(call) && c.at == at);
+    cause.map(|c| c.attempt).or_else(|| state.call(call).map(|c| c.attempt))
 }
 
 fn merged(mut first: Value, second: Value) -> Value {
