@@ -14,7 +14,7 @@ build: setup-build ## build the one binary and the example agents (dev profile)
 	@cargo build -p orchestra -p orchestra-example-agents
 
 test: setup-test ## every test, those against real PostgreSQL and Redis included
-	@cargo test --workspace
+	@cargo test --workspace --no-fail-fast
 
 check: setup-build ## format, lints and documentation, as CI checks them
 	@scripts/check.sh
