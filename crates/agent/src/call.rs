@@ -91,6 +91,10 @@ impl Call {
     pub fn position(&self) -> Option<(u64, u64)> {
         Some((self.origin.task.index?, self.origin.task.count?))
     }
+    /// Id of the message: the same for every send of one attempt, another one for a retry.
+    pub fn message_id(&self) -> &str {
+        &self.message.message_id
+    }
     /// The same for every retry of one task: make outside effects idempotent with it.
     pub fn effect_key(&self) -> Option<&str> {
         self.origin.effect_key.as_deref()

@@ -1,0 +1,265 @@
+//! An agent that does what the test says, and remembers what it was asked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use agent::{Agent, Call, Effect, Failure, Running, ServeOptions, Skill};
+use serde_json::{Value, json};
+use testkit::{unique_name, wait_for};
+use tokio::sync::watch;
+
+use crate::{Api, PATIENCE};
+
+/// One call that was worked on. A repeated message is one call.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The agent that was called.
+    pub agent: String,
+    /// The task.
+    pub task: String,
+    /// Item of a scattered task.
+    pub index: Option<u64>,
+    /// The execution.
+    pub execution: String,
+    /// The same for every send of one attempt.
+    pub message: String,
+    /// The same for every attempt of the task.
+    pub effect_key: String,
+    /// What it is given.
+    pub input: Value,
+    /// Which call with this effect key it is, from 1.
+    pub nth: usize,
+}
+
+/// What the agent does with a call.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Answers at once.
+    Answer(Value),
+    /// Answers when the test releases it ([`TestAgent::release`]).
+    Hold(Value),
+    /// Fails: tried, and it did not work.
+    Fail(String),
+    /// Refuses the call.
+    Reject(String),
+    /// Asks a question and answers with what it was told.
+    Ask(String),
+    /// Goes on until it is cancelled.
+    Never,
+}
+
+/// Chooses what to do with a call.
+pub type Script = Arc<dyn Fn(&Seen) -> Act + Send + Sync>;
+
+#[derive(Default)]
+struct Memory {
+    seen: Vec<Seen>,
+    cancelled: Vec<Seen>,
+    by_key: BTreeMap<String, usize>,
+}
+
+struct Mind {
+    script: Script,
+    memory: Mutex<Memory>,
+    released: watch::Sender<bool>,
+}
+
+impl Mind {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn handle(self: Arc<Self>, agent: String, call: Call) -> Result<Value, Failure> {
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        let mut seen = Seen {
+            agent,
+            task: text(call.task_id()),
+            index: call.position().map(|(index, _)| index),
+            execution: text(call.execution_id()),
+            message: call.message_id().to_owned(),
+            effect_key: text(call.effect_key()),
+            input: call.input(),
+            nth: 0,
+        };
+        {
+            let mut memory = self.memory();
+            let count = memory.by_key.entry(seen.effect_key.clone()).or_default();
+            *count += 1;
+            seen.nth = *count;
+            memory.seen.push(seen.clone());
+        }
+        match (self.script)(&seen) {
+            Act::Answer(value) => Ok(value),
+            Act::Hold(value) => {
+                let mut released = self.released.subscribe();
+                tokio::select! {
+                    _ = released.wait_for(|released| *released) => Ok(value),
+                    () = call.cancelled() => Err(self.cancelled(seen)),
+                }
+            }
+            Act::Fail(why) => Err(Failure::Failed(why)),
+            Act::Reject(why) => Err(Failure::Rejected(why)),
+            Act::Ask(question) => {
+                let answer = call.ask(&question).await.map_err(|_| self.cancelled(seen))?;
+                let data = answer.parts.iter().find_map(|part| part.as_data());
+                Ok(json!({"answered": data.and_then(|data| data.value()), "text": answer.text()}))
+            }
+            Act::Never => {
+                call.cancelled().await;
+                Err(self.cancelled(seen))
+            }
+        }
+    }
+
+    fn cancelled(&self, seen: Seen) -> Failure {
+        self.memory().cancelled.push(seen);
+        Failure::Failed("cancelled".into())
+    }
+}
+
+/// One or more agents with one capability of their own, in this process.
+pub struct TestAgent {
+    /// The capability that only they have.
+    pub capability: String,
+    /// Their ids.
+    pub ids: Vec<String>,
+    mind: Arc<Mind>,
+    running: Vec<Running>,
+}
+
+impl TestAgent {
+    /// Starts one agent with these effects and registers it.
+    pub async fn start(
+        api: &Api,
+        effect: Effect,
+        script: impl Fn(&Seen) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        Self::several(api, 1, effect, script).await
+    }
+
+    /// Starts `count` agents of the same capability.
+    ///
+    /// # Panics
+    /// When one cannot be started or is not accepted.
+    pub async fn several(
+        api: &Api,
+        count: usize,
+        effect: Effect,
+        script: impl Fn(&Seen) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let mut all = Self::nobody(script);
+        for _ in 0..count {
+            all.join(api, effect, 64).await;
+        }
+        all
+    }
+
+    fn nobody(script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
+        let mind = Mind { script: Arc::new(script), memory: Mutex::default(), released: watch::channel(false).0 };
+        let capability = unique_name("skill");
+        Self { capability, ids: Vec::new(), mind: Arc::new(mind), running: Vec::new() }
+    }
+
+    /// Starts one more agent with room for `capacity` calls.
+    ///
+    /// # Panics
+    /// When it cannot be started or is not accepted.
+    pub async fn join(&mut self, api: &Api, effect: Effect, capacity: u32) {
+        let id = unique_name("agent");
+        let mut running = self.serve(&id, effect, capacity, Some(api.base().to_owned())).await;
+        assert!(running.registered().await, "{id} is registered");
+        self.ids.push(id);
+        self.running.push(running);
+    }
+
+    /// One agent of two instances, each at an address of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started or is not accepted.
+    pub async fn of_two_instances(
+        api: &Api,
+        effect: Effect,
+        script: impl Fn(&Seen) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let mut all = Self::nobody(script);
+        let mut instances = Vec::new();
+        for name in ["one", "two"] {
+            let running = all.serve(name, effect, 64, None).await;
+            instances.push(json!({"id": name, "endpoint": running.url}));
+            all.running.push(running);
+        }
+        let id = unique_name("agent");
+        let definition = json!({
+            "id": id, "name": id, "type": "test", "version": "1.0.0", "instances": instances,
+            "capabilities": [{"id": all.capability, "name": "test", "effect": effect.as_str()}],
+        });
+        api.post("/agents", &definition).await.expect(201);
+        all.ids.push(id);
+        all
+    }
+
+    async fn serve(&self, id: &str, effect: Effect, capacity: u32, register: Option<String>) -> Running {
+        let (mind, name) = (self.mind.clone(), id.to_owned());
+        let skill = Skill::new(&self.capability, "Does what the test says")
+            .effect(effect)
+            .handler(move |call: Call| mind.clone().handle(name.clone(), call));
+        let options = ServeOptions {
+            register,
+            id: Some(id.to_owned()),
+            drain: Duration::from_millis(100),
+            ..ServeOptions::default()
+        };
+        let agent = Agent::new(id, "For tests").capacity(capacity).skill(skill);
+        agent.start(options).await.expect("an agent can be started")
+    }
+
+    /// Everything that is held is answered, and what comes later is not held.
+    pub fn release(&self) {
+        self.mind.released.send_replace(true);
+    }
+
+    /// Everything it was asked.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.mind.memory().seen.clone()
+    }
+
+    /// How many calls it has worked on.
+    pub fn count(&self) -> usize {
+        self.mind.memory().seen.len()
+    }
+
+    /// The calls that were cancelled.
+    pub fn cancelled(&self) -> Vec<Seen> {
+        self.mind.memory().cancelled.clone()
+    }
+
+    /// Waits until it has been asked so many times.
+    pub async fn until_asked(&self, times: usize) -> Vec<Seen> {
+        wait_for(&format!("{times} calls"), PATIENCE, async || {
+            let seen = self.seen();
+            (seen.len() >= times).then_some(seen)
+        })
+        .await
+    }
+
+    /// Waits until so many calls were cancelled.
+    pub async fn until_cancelled(&self, times: usize) {
+        let what = format!("{times} cancelled calls");
+        wait_for(&what, PATIENCE, async || (self.cancelled().len() >= times).then_some(())).await;
+    }
+
+    /// How often each effect key was worked on.
+    pub fn effects(&self) -> BTreeMap<String, usize> {
+        self.mind.memory().by_key.clone()
+    }
+
+    /// Takes it off the register and stops it.
+    pub async fn stop(self) {
+        for running in self.running {
+            let _ = running.stop().await;
+        }
+    }
+}
