@@ -46,12 +46,6 @@ impl Settings {
             "lower it or raise the maximum",
         );
         rule(
-            self.bus.block < self.bus.response_timeout,
-            "bus.block",
-            "must be shorter than bus.response_timeout".into(),
-            "a blocking read would always time out: lower it",
-        );
-        rule(
             g.page_default <= g.page_max,
             "gateway.page_default",
             "must not be above gateway.page_max".into(),

@@ -112,8 +112,6 @@ section! {
         readers: u32 = 4, in 1..=64;
         /// How long a request waits for a connection.
         acquire_timeout: Duration = secs(5), in ms(10)..=secs(300);
-        /// How long one statement may take.
-        statement_timeout: Duration = secs(30), in ms(100)..=hours(1);
         /// Starts even when PostgreSQL runs with `fsync=off` or `synchronous_commit=off`: acknowledged work can
         /// then be lost.
         allow_unsafe_durability: bool = false;
@@ -129,16 +127,12 @@ section! {
         retention: Duration = hours(168), in secs(60)..=YEARS_10;
         /// How long a command to Redis may take.
         response_timeout: Duration = secs(5), in ms(100)..=secs(300);
-        /// How long a read waits for new entries. Must be shorter than `response_timeout`.
-        block: Duration = secs(2), in ms(10)..=secs(60);
         /// Partitions of the event streams.
         partitions: u32 = 16, in 1..=1024;
         /// An entry that a consumer has not acknowledged for this long is claimed by another.
         claim_after: Duration = secs(30), in secs(1)..=hours(24);
         /// Deliveries of an entry before it becomes a dead letter.
         deliveries_max: u32 = 5, in 1..=1000;
-        /// In-process streams: entries kept before writers wait.
-        buffer_max: u32 = 65_536, in 16..=16_777_216;
     }
 }
 
@@ -279,8 +273,6 @@ section! {
         lease: Duration = secs(5), in ms(100)..=secs(300);
         /// How often the lease is renewed.
         lease_renewal: Duration = ms(1500), in ms(10)..=secs(100);
-        /// Tasks that an instance takes at the same time when it declares no capacity.
-        instance_capacity: u32 = 64, in 1..=1_000_000;
         /// A call expected to take less sends and waits; others stream or are polled.
         short_call: Duration = ms(2000), in Duration::ZERO..=secs(600);
         /// Timeout of one attempt of a task that sets none.
@@ -291,8 +283,6 @@ section! {
         park_after: Duration = secs(60), in ms(10)..=hours(24);
         /// How often parked executions whose timer is due are looked for.
         sweep_interval: Duration = secs(1), in ms(10)..=secs(300);
-        /// How often the gap check of consumers runs.
-        gap_check_interval: Duration = secs(30), in ms(100)..=hours(1);
         /// Ended executions and their log are deleted after this long. Unset: never.
         execution_retention: Option<Duration> = None;
     }
