@@ -17,12 +17,18 @@ use moka::sync::Cache;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink};
+use crate::{
+    call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink},
+    engine::crash,
+};
 
 /// How long a card is believed.
 const CARD_AGE_MAX: Duration = Duration::from_secs(60);
 /// Instances whose way of speaking and speed are remembered.
 const INSTANCES_MAX: u64 = 20_000;
+/// Calls whose agent's name for them is remembered, and how long: the bound only matters for calls that were aborted.
+const NAMES_MAX: u64 = 100_000;
+const NAME_AGE_MAX: Duration = Duration::from_secs(3600);
 /// A call this old is bound: from here on recovery asks the agent instead of sending again.
 const BIND_AFTER: Duration = Duration::from_secs(1);
 
@@ -40,6 +46,8 @@ pub struct A2aCaller {
     client: A2aClient,
     settings: A2aSettings,
     endpoints: Cache<String, Arc<Endpoint>>,
+    /// What agents call the calls that run, by message id: a cancel may come before the name is on disk.
+    names: Cache<String, (Arc<str>, Arc<str>)>,
     /// Moving mean of an instance's calls, in microseconds.
     speed: Cache<String, Arc<Mutex<f64>>>,
 }
@@ -51,6 +59,7 @@ impl A2aCaller {
             client,
             settings,
             endpoints: Cache::builder().max_capacity(INSTANCES_MAX).time_to_live(CARD_AGE_MAX).build(),
+            names: Cache::builder().max_capacity(NAMES_MAX).time_to_live(NAME_AGE_MAX).build(),
             speed: Cache::new(INSTANCES_MAX),
         }
     }
@@ -118,7 +127,16 @@ impl A2aCaller {
         let mode = self.mode(request, &endpoint);
         let begun = Instant::now();
         let (notes_tx, mut notes) = mpsc::unbounded_channel();
-        let mut notify = move |notice: Notice| drop(notes_tx.send(notice));
+        let mut notify = |notice: Notice| {
+            if let Notice::Bound { agent_task_id, context_id } = &notice {
+                let name = (agent_task_id.as_str().into(), context_id.as_deref().unwrap_or_default().into());
+                self.names.insert(request.message_id.clone(), name);
+                if !matches!(mode, Mode::Wait) {
+                    crash::point("sent-not-answered");
+                }
+            }
+            drop(notes_tx.send(notice));
+        };
         let work = async {
             match &request.kind {
                 CallKind::Send(input) => {
@@ -138,6 +156,7 @@ impl A2aCaller {
             }
         };
         let outcome = relay(work, &mut notes, request, sink, begun).await;
+        self.names.invalidate(&request.message_id);
         if outcome.is_ok() && matches!(request.kind, CallKind::Send(_)) {
             self.remember(request, begun.elapsed());
         }
@@ -193,11 +212,14 @@ impl AgentCaller for A2aCaller {
     }
 
     async fn cancel(&self, request: CallRequest) {
-        let Some((task, _)) = &request.bound else { return };
+        // Known only by its message id: there is nothing that could be cancelled by name.
+        let Some((task, _)) = request.bound.clone().or_else(|| self.names.remove(&request.message_id)) else {
+            return;
+        };
         let Ok(endpoint) = self.endpoint(&request).await else { return };
         let options =
             CallOptions { idle_timeout: Duration::from_secs(10), ..options(&request, &self.settings) };
-        if let Err(e) = self.client.cancel(&endpoint, task, &options).await {
+        if let Err(e) = self.client.cancel(&endpoint, &task, &options).await {
             tracing::info!(agent = %request.agent.id(), error = %e, "the agent did not take the cancel");
         }
     }

@@ -164,6 +164,8 @@ fn limits(settings: &Settings) -> Limits {
         lanes: e.lanes as usize,
         concurrent_max: e.max_concurrent_workflows,
         start_queue_max: e.start_queue_max,
+        group_rows_max: e.group_rows_max as usize,
+        group_bytes_max: e.group_bytes_max.len(),
         payload_inline_bytes_max: e.payload_inline_max.len(),
         payload_bytes_max: e.payload_max.len(),
         history_events_max: u64::from(e.history_events_max),

@@ -91,7 +91,7 @@ impl App {
             }
             None => (None, None),
         };
-        let tenant = context.tenant.clone();
+        let (tenant, workflow_id) = (context.tenant.clone(), plan.workflow_id);
         let start = Start { id, tenant, plan, created, request_hash: hash, exclusive, reply, ended };
         let begun = self.engine.begin(start, started).await;
         let started = match begun {
@@ -99,7 +99,15 @@ impl App {
             Err(fault) if fault.code == ErrorCode::AlreadyExists => {
                 return self.existing(context, id, hash, request.wait, fault).await;
             }
-            Err(fault) => return Err(fault),
+            Err(mut fault) => {
+                // Two starts in the same moment: the store may know the winner only by now.
+                if fault.code == ErrorCode::AlreadyExecuting && fault.related.is_empty() {
+                    let active = self.journal.active_of_workflow(&context.tenant, workflow_id, 1).await;
+                    let winner = active.map_err(crate::engine::away)?.pop();
+                    fault.related.extend(winner.map(|row| row.execution_id.to_string()));
+                }
+                return Err(fault);
+            }
         };
         let ended = match end {
             Some((wait, end)) => tokio::time::timeout(wait, end).await.ok().and_then(Result::ok),

@@ -189,6 +189,7 @@ impl Inner {
             return;
         }
         let new: Vec<u16> = mine.difference(&shards.held).copied().collect();
+        let _settling = self.engine.settling();
         for shard in new {
             if let Err(error) = self.engine.acquire(shard).await {
                 tracing::warn!(shard, %error, "a shard could not be taken; it is tried again");

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -39,6 +39,20 @@ struct Inner {
     queue: BTreeMap<(i64, u64), Waiter>,
     places: HashMap<ExecutionId, (i64, u64)>,
     next: u64,
+    /// Takings of shards under way: who runs already is not all counted yet.
+    settling: u32,
+}
+
+/// Shards are being taken: as long as it lives nobody is let in whom an execution that is still being read back may
+/// have to stop. Otherwise a queue that is read back first would run ahead of those that ran before it.
+pub struct Settling(Arc<Admission>);
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        inner.settling -= 1;
+        inner.admit_next(self.0.places());
+    }
 }
 
 /// The replica's places.
@@ -58,6 +72,12 @@ impl Admission {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shards are about to be taken.
+    pub(crate) fn settle(self: &Arc<Self>) -> Arc<Settling> {
+        self.lock().settling += 1;
+        Arc::new(Settling(self.clone()))
     }
 
     fn places(&self) -> u32 {
@@ -89,7 +109,8 @@ impl Admission {
         lane: &mpsc::UnboundedSender<Msg>,
     ) -> Admitted {
         let mut inner = self.lock();
-        if inner.room(self.places(), workflow, limit) {
+        let known = inner.settling == 0 || (!must && limit.is_none());
+        if known && inner.room(self.places(), workflow, limit) {
             inner.take(workflow, limit);
             return Admitted::Now;
         }
@@ -156,7 +177,7 @@ impl Inner {
     }
 
     fn admit_next(&mut self, max: u32) {
-        while self.active < max {
+        while self.settling == 0 && self.active < max {
             let next =
                 self.queue.iter().find(|(_, w)| self.room(max, w.workflow, w.limit)).map(|(place, _)| *place);
             let Some(waiter) = next.and_then(|place| self.queue.remove(&place)) else { return };

@@ -1,6 +1,6 @@
 //! Calls to agents: finding an instance, sending once the attempt is on disk, taking results in.
 
-use std::{cmp::Reverse, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
@@ -24,7 +24,7 @@ impl Lane {
         }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         if at > now {
-            self.wheel.push(Reverse((at, id, Some(call))));
+            self.wheel.insert((at, id, Some(call)));
             return;
         }
         let state = &hot.state;
@@ -58,7 +58,7 @@ impl Lane {
             }
             // Looked at again in a moment: the queue is bounded, the execution is not lost.
             Acquired::Full => {
-                self.wheel.push(Reverse((now.plus(std::time::Duration::from_secs(1)), id, Some(call))))
+                self.wheel.insert((now.plus(std::time::Duration::from_secs(1)), id, Some(call)));
             }
         }
     }
@@ -265,8 +265,7 @@ impl Lane {
         if let Some(links) = links {
             links.elsewhere.abort(&maker.member, id, call, number);
         }
-        // Known only by its message id: there is nothing that could be cancelled by name.
-        if attempt.bound.is_none() || !was_sent {
+        if !was_sent {
             return;
         }
         let Some(permit) = self.shared.dispatcher.adopt(&attempt.to.instance) else { return };

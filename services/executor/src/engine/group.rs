@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use workflow::{Kind, State};
 
 use super::{
+    crash,
     hot::{Hot, Live},
     lane::Lane,
     msg::{Flight, Msg},
@@ -24,8 +25,6 @@ use super::{
     view,
 };
 
-/// Rows of one group.
-const ROWS_MAX: usize = 512;
 /// Pause before payloads are written again after the store was away.
 const AWAY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -45,12 +44,14 @@ impl Lane {
 
     fn commit(&mut self, number: u16) {
         let Some(shard) = self.shards.get_mut(&number) else { return };
-        let take = shard.dirty.len().min(ROWS_MAX);
-        let ids: Vec<ExecutionId> = shard.dirty.drain(..take).collect();
+        let waiting = std::mem::take(&mut shard.dirty);
         let mut next_pos = shard.next_pos;
-        let (mut items, mut flights, mut large) =
-            (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()), vec![]);
-        for id in ids {
+        let (rows_max, bytes_max) = (self.shared.limits.group_rows_max, self.shared.limits.group_bytes_max);
+        let (mut items, mut flights, mut large) = (Vec::new(), Vec::new(), vec![]);
+        let mut bytes = 0;
+        let mut waiting = waiting.into_iter();
+        while items.len() < rows_max && bytes < bytes_max {
+            let Some(id) = waiting.next() else { break };
             let Some(hot) = self.hot.get_mut(&id) else { continue };
             hot.dirty = false;
             if hot.pending.is_empty() {
@@ -58,8 +59,13 @@ impl Lane {
             }
             let (item, flight) =
                 self.shared.item_of(hot, &mut next_pos, &mut large, self.workflow_watchers.len());
+            bytes += item.bytes();
             items.push(item);
             flights.push(flight);
+        }
+        if let Some(shard) = self.shards.get_mut(&number) {
+            // What did not fit is first in the next group.
+            shard.dirty.splice(0..0, waiting);
         }
         if items.is_empty() {
             return;
@@ -73,6 +79,7 @@ impl Lane {
         let group = Group { by: self.me.clone(), shard: number, items };
         let (journal, tx) = (self.shared.journal.clone(), self.tx.clone());
         tokio::spawn(async move {
+            crash::point("before-commit");
             let result = match large.is_empty() {
                 true => journal.commit(group).await,
                 false => commit_with(large, group, journal.as_ref(), &tx).await,
@@ -174,6 +181,9 @@ impl Lane {
 
     pub(crate) fn drop_place(&mut self, hot: &Hot) {
         self.idle.remove(&hot.id);
+        if let Some(at) = hot.armed {
+            self.wheel.remove(&(at, hot.id, None));
+        }
         let Some(plan) = self.plans.remove(&hot.id) else { return };
         if hot.admitted {
             self.shared.admission.leave(plan.workflow_id, plan.concurrency());

@@ -2,8 +2,7 @@
 //! process waits for the commit.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -40,6 +39,8 @@ pub(crate) struct Loading {
     pub(crate) waiting: Vec<Msg>,
     /// The store refused its last events.
     pub(crate) refused: Option<String>,
+    /// It is one of a shard that was just taken.
+    pub(crate) settling: Option<Arc<super::Settling>>,
 }
 
 /// One lane.
@@ -53,7 +54,7 @@ pub(crate) struct Lane {
     pub(crate) hot: HashMap<ExecutionId, Hot>,
     pub(crate) plans: HashMap<ExecutionId, Arc<crate::plans::PlanEntry>>,
     pub(crate) loading: HashMap<ExecutionId, Loading>,
-    pub(crate) wheel: BinaryHeap<Reverse<(Timestamp, ExecutionId, Option<CallKey>)>>,
+    pub(crate) wheel: BTreeSet<(Timestamp, ExecutionId, Option<CallKey>)>,
     /// Executions with nothing going on, to be put aside.
     pub(crate) idle: BTreeSet<ExecutionId>,
     pub(crate) workflow_watchers: HashMap<base::WorkflowId, Vec<Watcher>>,
@@ -133,7 +134,7 @@ impl Lane {
     }
 
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
-        let at = self.wheel.peek().map(|Reverse((at, ..))| at.since(self.shared.clock.now()));
+        let at = self.wheel.first().map(|(at, ..)| at.since(self.shared.clock.now()));
         async move {
             match at {
                 Some(after) => tokio::time::sleep(after).await,
@@ -165,7 +166,9 @@ impl Lane {
             }
             Msg::Command { .. } => self.command(msg),
             Msg::Loaded { id, shard, ticket, result } => self.loaded(id, shard, ticket, result),
-            Msg::Acquire { shard, next_pos, hot } => self.acquire_shard(shard, next_pos, hot),
+            Msg::Acquire { shard, next_pos, hot, settling } => {
+                self.acquire_shard(shard, next_pos, hot, &settling);
+            }
             Msg::Release { shard, reply } => self.release_shard(shard, reply),
             Msg::Admitted { id, workflow, limit } => match self.hot.contains_key(&id) {
                 true => self.admitted(id),
@@ -304,17 +307,17 @@ impl Lane {
         let Some(at) = hot.state.next_timer(hot.fired_to) else { return };
         if hot.armed.is_none_or(|armed| at < armed) {
             hot.armed = Some(at);
-            self.wheel.push(Reverse((at, id, None)));
+            self.wheel.insert((at, id, None));
         }
     }
 
     fn fire_timers(&mut self) {
         let now = self.now();
-        while let Some(Reverse((at, ..))) = self.wheel.peek() {
+        while let Some((at, ..)) = self.wheel.first() {
             if *at > now {
                 return;
             }
-            let Some(Reverse((at, id, call))) = self.wheel.pop() else { return };
+            let Some((at, id, call)) = self.wheel.pop_first() else { return };
             match call {
                 Some(call) => self.dispatch(id, call, at),
                 None => self.fire(id, at, now),

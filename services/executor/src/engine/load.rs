@@ -28,8 +28,9 @@ impl Lane {
         let known = self.loading.contains_key(&id);
         let entry = self.loading.entry(id);
         let ticket = if known { 0 } else { self.tickets + 1 };
-        entry.or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None }).refused =
-            refused;
+        entry
+            .or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None, settling: None })
+            .refused = refused;
         if known {
             return;
         }
@@ -178,14 +179,21 @@ impl Lane {
     }
 
     /// The shard is ours: everything in it that moves is read back.
-    pub(crate) fn acquire_shard(&mut self, number: u16, next_pos: i64, hot: Vec<ExecutionId>) {
+    pub(crate) fn acquire_shard(
+        &mut self,
+        number: u16,
+        next_pos: i64,
+        hot: Vec<ExecutionId>,
+        settling: &Arc<super::Settling>,
+    ) {
         let shard = Shard { next_pos, in_flight: false, dirty: Vec::new(), release: None, late: Vec::new() };
         self.shards.insert(number, shard);
         let (shared, tx) = (self.shared.clone(), self.tx.clone());
         self.tickets += 1;
         let ticket = self.tickets;
         for id in &hot {
-            let loading = Loading { shard: number, ticket, waiting: Vec::new(), refused: None };
+            let settling = Some(settling.clone());
+            let loading = Loading { shard: number, ticket, waiting: Vec::new(), refused: None, settling };
             self.loading.insert(*id, loading);
         }
         tokio::spawn(async move {

@@ -42,6 +42,7 @@ use lane::{Inbox, Lane};
 pub(crate) use msg::away;
 use msg::{Msg, stopping};
 
+pub use admission::Settling;
 pub use dispatch::NeedClass;
 pub use hot::CallProgress;
 pub(crate) use hot::Live;
@@ -71,6 +72,10 @@ pub struct Limits {
     pub start_queue_max: u32,
     /// Calls that wait for a slot.
     pub call_queue_max: usize,
+    /// Rows of one group.
+    pub group_rows_max: usize,
+    /// A group that has reached this many bytes takes no further row.
+    pub group_bytes_max: usize,
     /// Payloads above this are rows of their own.
     pub payload_inline_bytes_max: usize,
     /// Payloads above this are refused.
@@ -98,6 +103,8 @@ impl Default for Limits {
             concurrent_max: 1000,
             start_queue_max: 10_000,
             call_queue_max: 1_000_000,
+            group_rows_max: 1024,
+            group_bytes_max: 4 << 20,
             payload_inline_bytes_max: 64 << 10,
             payload_bytes_max: 8 << 20,
             history_events_max: 50_000,
@@ -252,11 +259,18 @@ impl Engine {
         self.shared.admission.set_share(owned.max(0) as u32, u32::from(self.shared.limits.shards));
     }
 
+    /// Several shards are about to be taken. Hold it until the last [`Engine::acquire`] has returned: only then are
+    /// waiting executions of any of them let in.
+    pub fn settling(&self) -> Arc<Settling> {
+        self.shared.admission.settle()
+    }
+
     /// Takes a shard that the store says is ours: reads what moves in it back.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn acquire(&self, shard: u16) -> Result<(), Fault> {
+        let settling = self.settling();
         let next_pos = self.shared.journal.last_pos(shard).await.map_err(away)? + 1;
         let mut hot = Vec::new();
         loop {
@@ -269,7 +283,7 @@ impl Engine {
             }
         }
         self.share(1);
-        self.send(shard, Msg::Acquire { shard, next_pos, hot }).await
+        self.send(shard, Msg::Acquire { shard, next_pos, hot, settling }).await
     }
 
     /// Lets a shard go: returns when nothing of it is in memory and all that happened is on disk.
@@ -501,7 +515,7 @@ fn spawn_lane(
         hot: HashMap::new(),
         plans: HashMap::new(),
         loading: HashMap::new(),
-        wheel: std::collections::BinaryHeap::new(),
+        wheel: std::collections::BTreeSet::new(),
         idle: std::collections::BTreeSet::new(),
         workflow_watchers: HashMap::new(),
         orphans: HashMap::new(),

@@ -218,6 +218,7 @@ pub(crate) enum Msg {
         shard: u16,
         next_pos: i64,
         hot: Vec<ExecutionId>,
+        settling: Arc<super::Settling>,
     },
     /// There is a place for an execution that waited for one.
     Admitted {
