@@ -40,7 +40,7 @@ pub(crate) struct Loading {
     /// The store refused its last events.
     pub(crate) refused: Option<String>,
     /// It is one of a shard that was just taken.
-    pub(crate) settling: Option<Arc<super::Settling>>,
+    pub(crate) _settling: Option<Arc<super::Settling>>,
 }
 
 /// One lane.

@@ -29,7 +29,7 @@ impl Lane {
         let entry = self.loading.entry(id);
         let ticket = if known { 0 } else { self.tickets + 1 };
         entry
-            .or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None, settling: None })
+            .or_insert_with(|| Loading { shard, ticket, waiting: Vec::new(), refused: None, _settling: None })
             .refused = refused;
         if known {
             return;
@@ -192,8 +192,8 @@ impl Lane {
         self.tickets += 1;
         let ticket = self.tickets;
         for id in &hot {
-            let settling = Some(settling.clone());
-            let loading = Loading { shard: number, ticket, waiting: Vec::new(), refused: None, settling };
+            let _settling = Some(settling.clone());
+            let loading = Loading { shard: number, ticket, waiting: Vec::new(), refused: None, _settling };
             self.loading.insert(*id, loading);
         }
         tokio::spawn(async move {

@@ -1,0 +1,172 @@
+//! Limits: how much runs at once, who waits, and who is refused.
+
+use std::sync::atomic::Ordering;
+
+use base::{ErrorCode, ExecutionId};
+use executor::app::StartRequest;
+use serde_json::json;
+use workflow::Status;
+
+use crate::kit::{Node, SOON, World, agent, calls, request, task, worker};
+
+async fn idle(node: &Node) {
+    testkit::wait_for("every place to be free", SOON, async || {
+        let [active, _, queued, _, calls, waiting] = node.engine.load();
+        ((active, queued, calls, waiting) == (0, 0, 0, 0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_beyond_the_limit_wait_in_order_of_priority_and_a_full_queue_is_429() {
+    let mut world = World::sqlite();
+    world.limits.concurrent_max = 2;
+    world.limits.start_queue_max = 3;
+    world.limits.lanes = 1;
+    world.agents.open(false);
+    let node = world.node().await;
+    let start = async |n: u32, priority: i32| {
+        let start = StartRequest { priority, ..request("one", json!({"n": n})) };
+        node.start(start).await
+    };
+    let mut places = Vec::new();
+    for (n, priority) in [(0, 0), (1, 0), (2, 0), (3, 0), (4, 5)] {
+        let started = start(n, priority).await.unwrap();
+        places.push(started.queue_position);
+        if n >= 2 {
+            assert_eq!(node.view(started.id).await.status(), Status::Planning);
+        }
+    }
+    assert_eq!(places, [0, 0, 1, 2, 1], "the urgent one is first");
+    let full = start(5, 9).await.unwrap_err();
+    assert_eq!((full.code, full.code.http_status()), (ErrorCode::ResourceExhausted, 429));
+    assert!(full.retry_after_ms > 0, "{full:?}");
+    calls(&world.agents, 2).await;
+    world.agents.open(true);
+    idle(&node).await;
+    let order: Vec<u64> = world.agents.calls().iter().map(|c| c.input["n"].as_u64().unwrap()).collect();
+    assert_eq!(order[2..].iter().position(|n| *n == 4), Some(0), "{order:?}");
+    assert_eq!(order.len(), 5);
+    start(6, 0).await.unwrap();
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_runs_twice_at_once_queues_the_third_and_stops_nobody_else() {
+    let mut world = World::sqlite();
+    world.plans.put("pair", json!({"tasks": [task("t", json!({}))], "limits": {"concurrency": 2}}));
+    world.agents.open(false);
+    world.limits.park_after = std::time::Duration::from_secs(60);
+    let node = world.node().await;
+    let mut ids = Vec::new();
+    for want in [0, 0, 1, 2] {
+        let started = node.start(request("pair", json!({}))).await.unwrap();
+        assert_eq!(started.queue_position, want);
+        ids.push(started.id);
+    }
+    let other = node.start(request("one", json!({}))).await.unwrap();
+    assert_eq!(other.queue_position, 0);
+    calls(&world.agents, 3).await;
+    node.die().await;
+    // The next process keeps the limit too.
+    let node = world.node().await;
+    calls(&world.agents, 6).await;
+    let waiting = node.view(ids[3]).await;
+    assert_eq!(waiting.status(), Status::Planning);
+    assert!(waiting.queue_position() > 0);
+    world.agents.open(true);
+    for id in ids {
+        node.completed(id).await;
+    }
+    idle(&node).await;
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_makes_no_more_calls_at_once_than_it_may() {
+    for limits in [json!({"max_calls": 2}), json!({})] {
+        let world = World::sqlite();
+        let each = task("t", json!({"spread": {"for_each": {"list": "input", "width": null}}}));
+        world.plans.put("wide", json!({"tasks": [each], "limits": limits}));
+        world.agents.open(false);
+        let node = world.node().await;
+        let own = u32::from(limits == json!({})) * 2;
+        let start = StartRequest { max_agents: own, ..request("wide", json!([1, 2, 3, 4, 5, 6, 7])) };
+        let id = node.start(start).await.unwrap().id;
+        calls(&world.agents, 2).await;
+        // A pause and its end in the middle give nobody a third place and lose no call.
+        use executor::engine::Command;
+        node.command(id, Command::Pause { reason: String::new() }).await.unwrap();
+        node.command(id, Command::Resume).await.unwrap();
+        assert_eq!(world.agents.count(), 2);
+        world.agents.open(true);
+        let view = node.completed(id).await;
+        assert_eq!(view.output().unwrap().json().unwrap().as_array().unwrap().len(), 7);
+        assert_eq!(world.agents.at_once_max.load(Ordering::SeqCst), 2);
+        idle(&node).await;
+        node.die().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_never_has_more_calls_than_it_takes() {
+    let mut world = World::sqlite();
+    let instances = json!([{"id": "a", "capacity": 3}, {"id": "b", "capacity": 3}]);
+    world.fleet = Some(vec![agent("worker", instances)]);
+    world.agents.open(false);
+    let node = world.node().await;
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        ids.push(node.begin("one").await);
+    }
+    calls(&world.agents, 6).await;
+    testkit::wait_for("the others to wait", SOON, async || {
+        let load = node.engine.load();
+        ((load[4], load[5]) == (6, 34)).then_some(())
+    })
+    .await;
+    assert_eq!(node.engine.in_flight().values().sum::<u32>(), 6);
+    world.agents.open(true);
+    for id in ids {
+        node.completed(id).await;
+    }
+    assert_eq!(world.agents.at_once_max.load(Ordering::SeqCst), 3);
+    idle(&node).await;
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_for_one_instance_leave_by_priority_and_then_by_age() {
+    let mut world = World::sqlite();
+    world.fleet = Some(vec![worker(1)]);
+    world.agents.open(false);
+    let node = world.node().await;
+    let mut ids: Vec<ExecutionId> = Vec::new();
+    for (n, priority) in [(0, 0), (1, 0), (2, 7), (3, 0), (4, 9), (5, 7)] {
+        let start = StartRequest { priority, ..request("one", json!({"n": n})) };
+        ids.push(node.start(start).await.unwrap().id);
+    }
+    testkit::wait_for("five to wait", SOON, async || (node.engine.load()[5] == 5).then_some(())).await;
+    world.agents.open(true);
+    for id in ids {
+        node.completed(id).await;
+    }
+    let order: Vec<u64> = world.agents.calls().iter().map(|c| c.input["n"].as_u64().unwrap()).collect();
+    assert_eq!(order, [0, 4, 2, 5, 1, 3]);
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_drains_takes_no_start_and_finishes_what_it_has() {
+    let world = World::sqlite();
+    world.agents.open(false);
+    let node = world.node().await;
+    let id = node.begin("one").await;
+    node.engine.drain().await;
+    let refused = node.start(request("one", json!({}))).await.unwrap_err();
+    assert_eq!((refused.code, refused.code.http_status()), (ErrorCode::Unavailable, 503));
+    assert!(refused.retry_after_ms > 0);
+    world.agents.open(true);
+    node.completed(id).await;
+    node.die().await;
+}

@@ -1,0 +1,12 @@
+//! The engine with its use cases on a real journal: what it promises when agents, the store or the process break.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod agents;
+mod broken;
+mod crash;
+mod gate;
+mod inputs;
+mod kit;
+mod limits;
+mod reads;
+mod write_ahead;
