@@ -1,9 +1,10 @@
 //! Calls to agents: finding an instance, sending once the attempt is on disk, taking results in.
 
-use std::{sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
+use futures::FutureExt as _;
 use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, Status};
 
 use super::{
@@ -201,7 +202,14 @@ impl Lane {
             crash::point("before-send");
             let begun = Instant::now();
             let sink = Arc::new(LaneSink { id, call, attempt: number, tx: tx.clone() });
-            let outcome = caller.call(request, sink).await;
+            // Whatever happens in there, the lane hears of it.
+            let outcome = AssertUnwindSafe(caller.call(request, sink)).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| CallOutcome::Failed {
+                class: FailureClass::Broken,
+                message: "the call broke down in this process; the log has the reason".into(),
+                outcome_known: false,
+                retry_after: None,
+            });
             crash::point("answered-not-committed");
             let report = CallReport::Done { outcome, call_us: begun.elapsed().as_micros() as u64 };
             // The slot is free before the lane hears of it: the next call may take it in the same step.

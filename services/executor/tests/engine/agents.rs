@@ -33,6 +33,8 @@ pub(crate) enum Act {
     },
     /// Asks a question.
     Ask,
+    /// The caller itself breaks.
+    Panic,
 }
 
 /// A call that reached an agent.
@@ -154,6 +156,7 @@ impl AgentCaller for Agents {
                 outcome_known: known,
                 retry_after: after,
             },
+            Act::Panic => panic!("a bug in the caller"),
             Act::Ask => CallOutcome::InputRequired {
                 prompt: Payload::from_value(&json!("which one?")),
                 agent_task_id: "agent-task".into(),

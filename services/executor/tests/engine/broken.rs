@@ -216,7 +216,7 @@ async fn each_broken_agent_gives_its_typed_cause_and_is_tried_again_as_its_class
             assert!(of_calls.iter().any(|c| c.attempt == attempt), "{}: {causes:?}", case.name);
         }
         assert_eq!(view.task_state("t"), Some("failed"), "{}", case.name);
-        assert!(node.fatal.borrow().is_none(), "{}", case.name);
+        assert!(node.fatal.why().is_none(), "{}", case.name);
         node.die().await;
     }
 }

@@ -18,7 +18,7 @@ use executor::{
 use serde_json::{Value, json};
 use store::{
     Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions,
-    journal::{Executions as _, Join, MemberId, Members as _},
+    journal::{Executions as _, Join, MemberId, Members as _, Membership},
 };
 use tokio::sync::watch;
 use workflow::{Status, plan::RetryPolicy};
@@ -168,10 +168,16 @@ impl World {
         Some(Arc::new(catalog::Snapshot::of(1, agents)))
     }
 
-    /// A process: its next life, with all shards.
-    pub(crate) async fn node(&self) -> Node {
+    /// The store as a process opens it.
+    pub(crate) async fn open(&self) -> Arc<Gate> {
         let journal = Arc::new(Gate::new(self.journal().await));
         journal.ensure_shards(SHARDS).await.unwrap();
+        journal
+    }
+
+    /// A process: its next life, with all shards.
+    pub(crate) async fn node(&self) -> Node {
+        let journal = self.open().await;
         let join = Join {
             id: MemberId::new("executor").unwrap(),
             address: String::new(),
@@ -181,8 +187,18 @@ impl World {
             cluster: String::new(),
         };
         let me = journal.join(join).await.unwrap();
-        let fatal = Arc::new(watch::channel(None).0);
-        let failed = fatal.clone();
+        let fatal = Fatal::default();
+        let engine = self.engine(&journal, me.clone(), &fatal);
+        engine.set_members(HashMap::from([(me.id.as_str().into(), me.incarnation)])).await;
+        let _settling = engine.settling();
+        for shard in 0..SHARDS {
+            journal.claim(&me, shard).await.unwrap();
+            engine.acquire(shard).await.unwrap();
+        }
+        self.node_of(engine, journal, fatal)
+    }
+
+    pub(crate) fn engine(&self, journal: &Arc<Gate>, me: Membership, fatal: &Fatal) -> Engine {
         let engine = Engine::start(Parts {
             journal: journal.clone(),
             clock: self.clock.clone(),
@@ -190,19 +206,17 @@ impl World {
             plans: self.plans.clone(),
             publisher: None,
             limits: self.limits.clone(),
-            me: me.clone(),
+            me,
             metrics: Arc::new(EngineMetrics::new(&runtime::Metrics::detached())),
-            fatal: Arc::new(move |why: &str| drop(failed.send_replace(Some(why.to_owned())))),
+            fatal: fatal.told(),
         });
         if let Some(fleet) = self.snapshot() {
             engine.set_fleet(fleet);
         }
-        engine.set_members(HashMap::from([(me.id.as_str().into(), me.incarnation)])).await;
-        let _settling = engine.settling();
-        for shard in 0..SHARDS {
-            journal.claim(&me, shard).await.unwrap();
-            engine.acquire(shard).await.unwrap();
-        }
+        engine
+    }
+
+    pub(crate) fn node_of(&self, engine: Engine, journal: Arc<Gate>, fatal: Fatal) -> Node {
         let defaults = Defaults {
             timeout: Duration::from_secs(3600),
             allocation_timeout: Duration::from_secs(300),
@@ -213,6 +227,27 @@ impl World {
         let bus = Arc::new(bus::InProcessBus::default());
         let app = App::new(engine.clone(), journal.clone(), self.clock.clone(), bus, defaults);
         Node { journal, engine, app, fatal }
+    }
+}
+
+/// Why the process would have ended itself.
+#[derive(Clone)]
+pub(crate) struct Fatal(Arc<watch::Sender<Option<String>>>);
+
+impl Default for Fatal {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(None).0))
+    }
+}
+
+impl Fatal {
+    pub(crate) fn told(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+        let all = self.0.clone();
+        Arc::new(move |why: &str| drop(all.send_replace(Some(why.to_owned()))))
+    }
+
+    pub(crate) fn why(&self) -> Option<String> {
+        self.0.borrow().clone()
     }
 }
 
@@ -233,7 +268,7 @@ pub(crate) struct Node {
     pub(crate) journal: Arc<Gate>,
     pub(crate) engine: Engine,
     pub(crate) app: App,
-    pub(crate) fatal: Arc<watch::Sender<Option<String>>>,
+    pub(crate) fatal: Fatal,
 }
 
 pub(crate) fn request(workflow: &str, input: Value) -> StartRequest {
@@ -306,6 +341,15 @@ impl Node {
         self.engine.stop();
         drop(self.app);
         self.journal.close().await;
+    }
+
+    /// Waits until nothing holds a place, a slot, or stands in a queue.
+    pub(crate) async fn idle(&self) {
+        testkit::wait_for("every place to be free", SOON, async || {
+            let [active, _, queued, _, calls, waiting] = self.engine.load();
+            ((active, queued, calls, waiting) == (0, 0, 0, 0)).then_some(())
+        })
+        .await;
     }
 
     /// The execution has left memory.

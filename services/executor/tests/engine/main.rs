@@ -3,10 +3,12 @@
 
 mod agents;
 mod broken;
+mod calls;
 mod crash;
 mod gate;
 mod inputs;
 mod kit;
 mod limits;
 mod reads;
+mod timers;
 mod write_ahead;

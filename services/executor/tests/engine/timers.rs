@@ -1,0 +1,82 @@
+//! What is put aside comes back when its time has come.
+
+use std::{sync::Arc, time::Duration};
+
+use api::Fault;
+use async_trait::async_trait;
+use base::FailureClass;
+use executor::cluster::{Cluster, Options, Others, Seat};
+use proto::executor::internal::v1 as pb;
+use serde_json::json;
+use workflow::Status;
+
+use crate::{
+    agents::Act,
+    kit::{Fatal, Node, SHARDS, SOON, World, duration, task},
+};
+
+/// There are none.
+struct Nobody;
+
+#[async_trait]
+impl Others for Nobody {
+    async fn deliver(&self, _: &str, _: pb::DeliverResultRequest) -> Result<(), Fault> {
+        Err(Fault::unavailable("nobody there"))
+    }
+    async fn abort(&self, _: &str, _: pb::AbortCallRequest) -> Result<(), Fault> {
+        Err(Fault::unavailable("nobody there"))
+    }
+    async fn lend(&self, _: &str, _: pb::LendSlotsRequest) -> Result<pb::LendSlotsResponse, Fault> {
+        Err(Fault::unavailable("nobody there"))
+    }
+    async fn offer(&self, _: &str, _: pb::OfferShardsRequest) -> Result<bool, Fault> {
+        Err(Fault::unavailable("nobody there"))
+    }
+}
+
+/// A replica as the role starts it, with its lease and its sweep.
+async fn replica(world: &World) -> (Node, Cluster) {
+    let journal = world.open().await;
+    let options = Options {
+        shards: SHARDS,
+        sweep_every: Duration::from_millis(20),
+        publish: false,
+        ..Options::default()
+    };
+    let fatal = Fatal::default();
+    let seat = Seat::join(options, journal.clone(), world.clock.clone(), fatal.told()).await.unwrap();
+    let engine = world.engine(&journal, seat.me().clone(), &fatal);
+    let bus = Arc::new(bus::InProcessBus::default());
+    let cluster = seat.start(engine.clone(), bus, Arc::new(Nobody)).await;
+    testkit::wait_for("every shard", SOON, async || {
+        (cluster.shard_map().here().len() == usize::from(SHARDS)).then_some(())
+    })
+    .await;
+    (world.node_of(engine, journal, fatal), cluster)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_aside_is_woken_when_its_deadline_passes() {
+    for mut world in World::both().await {
+        let clock = testkit::FakeClock::default();
+        world.clock = Arc::new(clock.clone());
+        world.limits.park_after = Duration::ZERO;
+        world.agents.script(|_, _| Act::Ask);
+        let limit = json!({"total": duration(Duration::from_secs(600))});
+        world.plans.put("asks", json!({"tasks": [task("t", json!({"timeouts": limit}))]}));
+        let (node, cluster) = replica(&world).await;
+        let id = node.begin("asks").await;
+        node.parked(id).await;
+        assert_eq!(node.view(id).await.status(), Status::Executing);
+        clock.advance(Duration::from_secs(601));
+        let view = node.ended(id).await;
+        assert_eq!(view.status(), Status::Failed);
+        let late = view
+            .causes()
+            .iter()
+            .any(|c| c.class == FailureClass::Timeout && c.message.contains("the task took longer than"));
+        assert!(late, "{:?}", view.causes());
+        drop(cluster);
+        node.die().await;
+    }
+}
