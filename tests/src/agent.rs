@@ -9,7 +9,7 @@ use std::{
 use agent::{Agent, Call, Effect, Failure, Running, ServeOptions, Skill};
 use serde_json::{Value, json};
 use testkit::{unique_name, wait_for};
-use tokio::sync::watch;
+use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{Api, PATIENCE};
 
@@ -47,7 +47,7 @@ pub enum Act {
     Reject(String),
     /// Asks a question and answers with what it was told.
     Ask(String),
-    /// Goes on until it is cancelled.
+    /// Says that it is half done, and goes on until it is cancelled.
     Never,
 }
 
@@ -108,6 +108,7 @@ impl Mind {
                 Ok(json!({"answered": data.and_then(|data| data.value()), "text": answer.text()}))
             }
             Act::Never => {
+                call.progress(0.5, "half of it");
                 call.cancelled().await;
                 Err(self.cancelled(seen))
             }
@@ -128,6 +129,14 @@ pub struct TestAgent {
     pub ids: Vec<String>,
     mind: Arc<Mind>,
     running: Vec<Running>,
+    /// Its own, so that it can die with everything it has open.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for TestAgent {
+    fn drop(&mut self) {
+        self.crash();
+    }
 }
 
 impl TestAgent {
@@ -158,9 +167,12 @@ impl TestAgent {
     }
 
     fn nobody(script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
-        let mind = Mind { script: Arc::new(script), memory: Mutex::default(), released: watch::channel(false).0 };
+        let mind =
+            Mind { script: Arc::new(script), memory: Mutex::default(), released: watch::channel(false).0 };
         let capability = unique_name("skill");
-        Self { capability, ids: Vec::new(), mind: Arc::new(mind), running: Vec::new() }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = Some(runtime.expect("a runtime can be made"));
+        Self { capability, ids: Vec::new(), mind: Arc::new(mind), running: Vec::new(), runtime }
     }
 
     /// Starts one more agent with room for `capacity` calls.
@@ -213,7 +225,9 @@ impl TestAgent {
             ..ServeOptions::default()
         };
         let agent = Agent::new(id, "For tests").capacity(capacity).skill(skill);
-        agent.start(options).await.expect("an agent can be started")
+        let runtime = self.runtime.as_ref().expect("the agent has not crashed");
+        let started = runtime.spawn(agent.start(options)).await.expect("starting does not panic");
+        started.expect("an agent can be started")
     }
 
     /// Everything that is held is answered, and what comes later is not held.
@@ -256,9 +270,16 @@ impl TestAgent {
         self.mind.memory().by_key.clone()
     }
 
+    /// It is gone as after `kill -9`: nobody listens, connections are cut, and it stays registered.
+    pub fn crash(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
     /// Takes it off the register and stops it.
-    pub async fn stop(self) {
-        for running in self.running {
+    pub async fn stop(mut self) {
+        for running in std::mem::take(&mut self.running) {
             let _ = running.stop().await;
         }
     }

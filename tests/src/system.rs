@@ -119,7 +119,6 @@ impl System {
             ("executor.lease_renewal", "500ms"),
             ("server.peer_check_interval", "250ms"),
             ("registry.watch_poll_interval", "100ms"),
-            ("executor.gap_check_interval", "2s"),
             ("retry.base_delay", "20ms"),
             ("retry.max_delay", "200ms"),
             ("server.drain_timeout", "5s"),

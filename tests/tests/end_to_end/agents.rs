@@ -37,12 +37,6 @@ async fn a_deleted_agent_drains_before_it_is_gone(api: Api) {
     api.define(&format!("name: {name}\ntasks: [{{id: one, capability: {}}}]\n", agent.capability)).await;
     let running = api.start(&name, &json!({})).await;
     agent.until_asked(1).await;
-    // Executors tell the registry what they have under way every two seconds.
-    let busy = wait_for("the agent to be known as busy", PATIENCE, async || {
-        let got = api.delete(&format!("/agents/{id}?refuse_if_busy=true")).await;
-        (got.status == 409).then_some(got)
-    });
-    busy.await;
     api.delete(&format!("/agents/{id}")).await.expect(202);
     assert_eq!(api.get(&format!("/agents/{id}")).await.expect(200)["state"], "draining");
     // No new call goes there: nobody else has the capability.

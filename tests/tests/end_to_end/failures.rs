@@ -20,7 +20,8 @@ fn assignments(history: &[Value]) -> Vec<&Value> {
 }
 
 async fn a_retry_goes_to_another_instance_and_says_why(api: Api) {
-    let script = |seen: &harness::Seen| if seen.nth == 1 { Act::Fail("once".into()) } else { Act::Answer(json!(1)) };
+    let script =
+        |seen: &harness::Seen| if seen.nth == 1 { Act::Fail("once".into()) } else { Act::Answer(json!(1)) };
     let agent = TestAgent::of_two_instances(&api, Effect::Idempotent, script).await;
     let name = unique_name("flow");
     api.define(&format!(
@@ -45,7 +46,8 @@ async fn a_retry_goes_to_another_instance_and_says_why(api: Api) {
 }
 
 async fn a_retry_goes_to_another_agent_of_the_capability(api: Api) {
-    let script = |seen: &harness::Seen| if seen.nth == 1 { Act::Fail("once".into()) } else { Act::Answer(json!(1)) };
+    let script =
+        |seen: &harness::Seen| if seen.nth == 1 { Act::Fail("once".into()) } else { Act::Answer(json!(1)) };
     let agent = TestAgent::several(&api, 2, Effect::Idempotent, script).await;
     let name = unique_name("flow");
     api.define(&format!(
@@ -111,7 +113,7 @@ async fn an_output_that_breaks_its_schema_is_a_failure(api: Api) {
 
 async fn an_attempt_that_takes_too_long_is_a_timeout(api: Api) {
     let script = |seen: &harness::Seen| if seen.nth == 1 { Act::Never } else { Act::Answer(json!(1)) };
-    let agent = TestAgent::start(&api, Effect::Idempotent, script).await;
+    let agent = TestAgent::of_two_instances(&api, Effect::Idempotent, script).await;
     let name = unique_name("flow");
     api.define(&format!(
         "name: {name}\ntasks: [{{id: one, capability: {}, timeout: 500ms, retry: {{max_attempts: 2, base_delay: 10ms}}}}]\n",
@@ -121,7 +123,10 @@ async fn an_attempt_that_takes_too_long_is_a_timeout(api: Api) {
     let done = api.run(&name, &json!({})).await;
     assert_eq!(done["status"], "completed", "{done:#}");
     let history = api.history(done["execution_id"].as_str().unwrap()).await;
-    assert!(history.iter().any(|e| e["type"] == "error.occurred" && e["data"]["code"] == "timeout"), "{history:#?}");
+    assert!(
+        history.iter().any(|e| e["type"] == "error.occurred" && e["data"]["code"] == "timeout"),
+        "{history:#?}"
+    );
 }
 
 async fn an_optional_task_may_fail(api: Api) {

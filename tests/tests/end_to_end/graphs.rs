@@ -37,9 +37,10 @@ async fn a_definition_runs_to_its_result(api: Api) {
 }
 
 async fn a_scattered_task_gathers_its_items_in_order(api: Api) {
-    let agent =
-        TestAgent::several(&api, 2, Effect::Pure, |seen| Act::Answer(json!({"twice": seen.input["n"].as_i64().unwrap_or(0) * 2})))
-            .await;
+    let agent = TestAgent::several(&api, 2, Effect::Pure, |seen| {
+        Act::Answer(json!({"twice": seen.input["n"].as_i64().unwrap_or(0) * 2}))
+    })
+    .await;
     let (name, skill) = (unique_name("flow"), &agent.capability);
     api.define(&format!(
         "name: {name}\ntasks:\n  - id: each\n    capability: {skill}\n    for_each: input.numbers\n    max_parallel: 3\n    input: {{n: '${{ item }}', at: '${{ index }}'}}\n"

@@ -66,7 +66,7 @@ async fn a_websocket_of_a_workflow_tells_its_executions(api: Api) {
     agent.until_asked(1).await;
     let followed = tokio::spawn({
         let (api, path) = (api.clone(), format!("/workflows/{name}"));
-        async move { follow_websocket(&api, &path, 1).await }
+        async move { follow_websocket(&api, &path, 3).await }
     });
     // From now on: begun once the stream is open, which only shows by what it tells.
     let told = async {
@@ -81,7 +81,7 @@ async fn a_websocket_of_a_workflow_tells_its_executions(api: Api) {
     };
     let told = tokio::time::timeout(harness::PATIENCE, told).await.expect("the stream tells something");
     assert!(told.messages[0]["execution_id"].as_str().is_some(), "{told:?}");
-    assert!(told.messages[0]["cursor"].as_str().is_some(), "{told:?}");
+    assert!(told.messages.iter().any(|m| m["cursor"].is_string()), "where to go on from: {told:?}");
     agent.release();
     api.ended(&first).await;
 }

@@ -35,11 +35,15 @@ async fn what_does_not_exist_is_a_problem(api: Api) {
 
 async fn a_broken_definition_is_refused_with_line_and_column(api: Api) {
     let name = unique_name("flow");
-    let text = format!("name: {name}\ntasks:\n  - id: a\n    depends_on: [b]\n  - id: b\n    depends_on: [a]\n    tmeout: 5\n");
+    let text = format!(
+        "name: {name}\ntasks:\n  - id: a\n    depends_on: [b]\n  - id: b\n    depends_on: [a]\n    tmeout: 5\n"
+    );
     let request = api.request(Method::POST, "/workflows").header("content-type", "application/yaml");
     let refused = api.send(request.body(text)).await.problem(422, "invalid_definition");
     let findings = refused["findings"].as_array().unwrap();
-    let of = |code: &str| findings.iter().find(|f| f["code"] == code).unwrap_or_else(|| panic!("{code}: {refused:#}"));
+    let of = |code: &str| {
+        findings.iter().find(|f| f["code"] == code).unwrap_or_else(|| panic!("{code}: {refused:#}"))
+    };
     assert_eq!(of("unknown-key")["line"], 7);
     assert!(of("unknown-key")["remedy"].as_str().is_some_and(|r| r.contains("timeout")), "{refused:#}");
     api.get(&format!("/workflows/{name}")).await.problem(404, "not_found");

@@ -85,7 +85,7 @@ async fn an_input_that_breaks_the_schema_is_refused(api: Api) {
     api.run(&name, &json!({"q": "fine"})).await;
     let path = format!("/workflows/{name}/execute");
     let refused = api.post(&path, &json!({"input": {"q": 5}})).await.problem(400, "invalid_argument");
-    assert!(refused["detail"].as_str().is_some_and(|d| d.contains('q')), "{refused}");
+    assert_eq!(refused["field"], "input/q", "{refused}");
     assert_eq!(agent.count(), 1, "a refused start calls nobody");
 }
 

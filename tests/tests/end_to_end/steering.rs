@@ -44,13 +44,17 @@ async fn a_paused_execution_has_a_checkpoint_and_resumes(api: Api) {
     api.post(&format!("/executions/{id}/resume"), &json!({})).await.problem(409, "invalid_state");
 }
 
+/// Waits until the agent's own name for the call is known: its first progress comes after it on the same stream.
+async fn until_named(api: &Api, id: &str) {
+    api.until(id, "progress", |e| Api::task(e, "first")["progress"].as_f64() == Some(0.5)).await;
+}
+
 async fn cancel_tells_the_agent(api: Api) {
     let agent = TestAgent::start(&api, Effect::Pure, |_| Act::Never).await;
     let name = two_steps(&api, &agent).await;
     let id = api.start(&name, &json!({})).await;
     agent.until_asked(1).await;
-    // Cancelled by its own name for the task, once it has told it.
-    api.until(&id, "the agent's name for the call", |e| e["last_seq"].as_u64() >= Some(1)).await;
+    until_named(&api, &id).await;
     api.post(&format!("/executions/{id}/cancel"), &json!({"reason": "enough"})).await.expect(200);
     assert_eq!(api.ended(&id).await["status"], "cancelled");
     agent.until_cancelled(1).await;
@@ -62,6 +66,7 @@ async fn terminate_ends_at_once(api: Api) {
     let name = two_steps(&api, &agent).await;
     let id = api.start(&name, &json!({})).await;
     agent.until_asked(1).await;
+    until_named(&api, &id).await;
     let ended = api.post(&format!("/executions/{id}/terminate"), &json!({})).await.expect(200);
     assert_eq!(ended["status"], "terminated", "{ended}");
     assert_eq!(api.execution(&id).await["status"], "terminated");
@@ -108,7 +113,8 @@ async fn the_history_tells_everything_in_order(api: Api) {
     let id = done["execution_id"].as_str().unwrap();
     let history = api.history(id).await;
     let kinds: Vec<&str> = history.iter().filter_map(|e| e["type"].as_str()).collect();
-    let position = |kind: &str| kinds.iter().position(|k| *k == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
+    let position =
+        |kind: &str| kinds.iter().position(|k| *k == kind).unwrap_or_else(|| panic!("{kind}: {kinds:?}"));
     for pair in [
         ["workflow.execution_started", "agent.assigned"],
         ["agent.assigned", "task.started"],

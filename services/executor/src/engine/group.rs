@@ -84,6 +84,7 @@ impl Lane {
                 true => journal.commit(group).await,
                 false => commit_with(large, group, journal.as_ref(), &tx).await,
             };
+            crash::point("committed-not-acknowledged");
             let _ = tx.send(Msg::Committed { shard: number, result, flights }).await;
         });
     }
