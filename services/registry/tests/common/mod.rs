@@ -222,7 +222,9 @@ impl Follower {
                 self.step().await;
             }
         });
-        assert!(waited.await.is_ok(), "never: {what}; {:?}", self.agents.keys());
+        let ended = waited.await;
+        let health: Vec<_> = self.agents.values().map(|a| (&a.agent_id, &a.health, a.score)).collect();
+        assert!(ended.is_ok(), "never: {what}; {health:?} at revision {}", self.revision);
     }
 }
 
