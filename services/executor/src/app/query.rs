@@ -36,6 +36,8 @@ pub struct HistoryPage {
     pub more: bool,
 }
 
+/// Pause before an execution that is not in memory is asked for again.
+const NOT_HERE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Statuses of executions that are not over.
 const ACTIVE: [Status; 3] = [Status::Planning, Status::Executing, Status::Paused];
 
@@ -48,11 +50,10 @@ impl App {
         wait: Option<Duration>,
         tasks: bool,
     ) -> Result<Arc<ExecutionView>, Fault> {
-        if let Some(wait) = wait {
-            let end = self.engine.until_end(&context.tenant, id).await?;
-            if let Ok(Ok(view)) = tokio::time::timeout(wait, end).await {
-                return Ok(view);
-            }
+        if let Some(wait) = wait
+            && let Some(view) = self.end(context, id, tokio::time::Instant::now() + wait).await?
+        {
+            return Ok(view);
         }
         if let Some(view) = self.engine.hot_view(&context.tenant, id, tasks).await? {
             return Ok(view);
@@ -60,6 +61,30 @@ impl App {
         let (row, state) = self.folded(context, id).await?;
         let _ = row;
         Ok(Arc::new(view(&state, self.clock.now(), tasks, &|_| None)))
+    }
+
+    /// The end, when it comes before `deadline`; `None` also when it came before anybody asked.
+    async fn end(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+        deadline: tokio::time::Instant,
+    ) -> Result<Option<Arc<ExecutionView>>, Fault> {
+        loop {
+            let end = self.engine.until_end(&context.tenant, id).await?;
+            match tokio::time::timeout_at(deadline, end).await {
+                Ok(Ok(view)) => return Ok(Some(view)),
+                Err(_) => return Ok(None),
+                // It is not in memory.
+                Ok(Err(_)) => {}
+            }
+            if self.row(context, id).await?.completed_at.is_some() || tokio::time::Instant::now() >= deadline
+            {
+                return Ok(None);
+            }
+            self.engine.wake(id, self.engine.shared().shard_of(id)).await?;
+            tokio::time::sleep(NOT_HERE_AGAIN_AFTER).await;
+        }
     }
 
     async fn row(&self, context: &CallContext, id: ExecutionId) -> Result<ExecutionRow, Fault> {

@@ -267,13 +267,8 @@ impl Lane {
             return;
         }
         let dispatched = hot.state.outstanding_dispatch();
-        let idle = hot.settled()
-            && hot.open.is_empty()
-            && hot.state.in_flight() == 0
-            && !dispatched
-            && hot.admitted
-            && hot.watchers.is_empty()
-            && hot.waiters.is_empty();
+        let idle =
+            hot.settled() && hot.open.is_empty() && hot.state.in_flight() == 0 && !dispatched && hot.admitted;
         if idle {
             hot.idle_since.get_or_insert(now);
             self.idle.insert(id);
@@ -292,7 +287,10 @@ impl Lane {
                 self.hot.get(*id).is_some_and(|hot| {
                     let rested = hot.idle_since.is_some_and(|since| now.since(since) >= after);
                     let wakes = hot.state.next_timer(hot.fired_to);
-                    rested && hot.settled() && wakes.is_none_or(|at| at > soon)
+                    // Who follows or waits keeps it here for as long as he does.
+                    let alone = hot.watchers.iter().all(|w| w.is_closed())
+                        && hot.waiters.iter().all(|w| w.is_closed());
+                    alone && rested && hot.settled() && wakes.is_none_or(|at| at > soon)
                 })
             })
             .copied()

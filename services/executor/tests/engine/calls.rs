@@ -1,16 +1,28 @@
 //! Calls: retries go elsewhere, unknown outcomes are not repeated, commands reach agents, late answers count for nothing.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use base::{ErrorCode, FailureClass};
+use base::{ErrorCode, ExecutionId, FailureClass};
 use executor::engine::Command;
 use serde_json::json;
 use workflow::Status;
 
 use crate::{
     agents::Act,
-    kit::{SOON, World, agent, calls, duration, keyed, me, request, retry, task},
+    kit::{Node, SOON, World, agent, calls, duration, keyed, me, request, retry, task},
 };
+
+/// The agent's name for the call is on disk.
+async fn accepted(node: &Node, id: ExecutionId) {
+    testkit::wait_for("the name", SOON, async || {
+        let page = node.app.history(&me(), id, 0, 100).await.unwrap();
+        page.events.iter().any(|e| e.kind == "task.accepted").then_some(())
+    })
+    .await;
+}
 
 fn fail(class: FailureClass, known: bool) -> Act {
     Act::Fail { class, known, after: None }
@@ -76,12 +88,19 @@ async fn an_unknown_outcome_repeats_the_message_or_waits_for_a_decision_by_its_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_takes_too_long_is_ended_and_the_agent_is_told() {
-    let world = World::sqlite();
+    let mut world = World::sqlite();
+    let clock = testkit::FakeClock::default();
+    world.clock = Arc::new(clock.clone());
     world.agents.script(|_, nth| if nth == 1 { Act::Bind } else { Act::Answer(json!(nth)) });
-    let limit = json!({"attempt": duration(Duration::from_millis(200))});
+    let limit = json!({"attempt": duration(Duration::from_secs(60))});
     world.plans.put("slow", json!({"tasks": [task("t", json!({"timeouts": limit, "retry": retry(2)}))]}));
     let node = world.node().await;
     let id = node.begin("slow").await;
+    accepted(&node, id).await;
+    clock.advance(Duration::from_secs(61));
+    let again = node.until("the retry to wait", id, |v| v.task_state("t") != Some("running")).await;
+    assert!(!again.status().is_final() || again.status() == Status::Completed);
+    clock.advance(Duration::from_secs(1));
     let view = node.completed(id).await;
     assert_eq!(view.causes()[0].class, FailureClass::Timeout);
     testkit::wait_for("the cancel", SOON, async || {
@@ -119,11 +138,7 @@ async fn cancel_and_terminate_end_what_runs_and_what_waits() {
         let node = world.node().await;
         let running = node.begin("one").await;
         calls(&world.agents, 1).await;
-        testkit::wait_for("the name", SOON, async || {
-            let page = node.app.history(&me(), running, 0, 100).await.unwrap();
-            page.events.iter().any(|e| e.kind == "task.accepted").then_some(())
-        })
-        .await;
+        accepted(&node, running).await;
         let queued = node.begin("one").await;
         // The one that waits goes first: nobody moves up in its place.
         for id in [queued, running] {

@@ -299,7 +299,7 @@ impl Node {
     /// Starts it and waits for its end.
     pub(crate) async fn run(&self, mut request: StartRequest) -> Arc<ExecutionView> {
         request.wait = Some(SOON);
-        self.start(request).await.unwrap().ended.expect("it ended")
+        self.start(request).await.unwrap().ended.unwrap()
     }
 
     pub(crate) async fn view(&self, id: ExecutionId) -> Arc<ExecutionView> {

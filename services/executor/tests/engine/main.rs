@@ -10,5 +10,6 @@ mod inputs;
 mod kit;
 mod limits;
 mod reads;
+mod storm;
 mod timers;
 mod write_ahead;

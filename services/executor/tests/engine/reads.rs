@@ -10,6 +10,7 @@ use executor::{
 use futures::StreamExt as _;
 use serde_json::json;
 use store::journal::Executions as _;
+use workflow::Status;
 
 use crate::{
     agents::Act,
@@ -239,6 +240,39 @@ async fn a_start_sees_every_version_that_was_stored_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn followers_that_went_keep_nothing_in_memory_and_a_wait_brings_it_back() {
+    let mut world = World::sqlite();
+    world.limits.park_after = Duration::ZERO;
+    world.agents.script(|seen, _| match seen.kind {
+        "answer" => Act::Answer(json!(1)),
+        _ => Act::Ask,
+    });
+    world.agents.open(false);
+    let node = world.node().await;
+    let id = node.begin("one").await;
+    let mut stream = Box::pin(node.app.watch(&me(), id, 0).await.unwrap());
+    while !stream.next().await.unwrap().events.iter().any(|e| e.kind == "task.input_required") {}
+    let short = Some(Duration::from_millis(20));
+    assert_eq!(node.app.view(&me(), id, short, true).await.unwrap().status(), Status::Executing);
+    drop(stream);
+    node.parked(id).await;
+    node.idle().await;
+    let context = me();
+    let mut wait = Box::pin(node.app.view(&context, id, Some(SOON), true));
+    // The wait brought it back; it stays for as long as somebody waits.
+    let back = testkit::wait_for("it to be back", SOON, async || (node.engine.load()[0] == 1).then_some(()));
+    tokio::select! {
+        view = &mut wait => panic!("it did not wait: {view:?}"),
+        () = back => {}
+    }
+    let input = base::Payload::null();
+    let answer = executor::engine::Command::Answer { task: "t".into(), item: 0, input };
+    node.command(id, answer).await.unwrap();
+    assert_eq!(wait.await.unwrap().status(), Status::Completed);
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wait_for_the_end_outlives_a_restart_of_the_owner() {
     let world = World::sqlite();
     world.agents.open(false);
@@ -254,6 +288,6 @@ async fn a_wait_for_the_end_outlives_a_restart_of_the_owner() {
         world.agents.open(true);
     };
     let (view, ()) = tokio::join!(wait, open);
-    assert_eq!(view.unwrap().status(), workflow::Status::Completed);
+    assert_eq!(view.unwrap().status(), Status::Completed);
     node.die().await;
 }
