@@ -27,6 +27,7 @@ for p in $list; do kill -9 "$p" 2>/dev/null; done"#;
 const END_DEADLINE: Duration = Duration::from_secs(30);
 const LOG_TAIL_BYTES: usize = 6000;
 
+#[allow(clippy::zombie_processes, reason = "it outlives this process: that is what it is for")]
 fn tell_janitor(line: &str) {
     static JANITOR_PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = JANITOR_PIPE.get_or_init(|| {

@@ -1,13 +1,12 @@
 //! `kill -9` of everything that can be killed, in the middle of 200 executions.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent::Effect;
 use harness::{Act, Shape, System};
 use serde_json::json;
-use testkit::wait_for;
 
-use crate::work::{STEPS, Work, until_undecided};
+use crate::work::{STEPS, Work, taken_over, until_undecided};
 
 const EXECUTIONS: usize = 200;
 /// Kills of one run.
@@ -82,16 +81,6 @@ async fn a_cluster_loses_and_repeats_nothing_whoever_is_killed() {
     struck(&system, async |_| system.restart_redis_empty()).await;
     eprintln!("PostgreSQL");
     struck(&system, async |_| system.restart_postgres()).await;
-}
-
-/// The other executor has every shard within ten seconds.
-async fn taken_over(system: &System, by: &str) {
-    wait_for("the other executor to take over", Duration::from_secs(10), async || {
-        let left =
-            system.sql(&format!("SELECT count(*) FROM executor.shards WHERE member IS DISTINCT FROM '{by}'"));
-        (left == ["0"]).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

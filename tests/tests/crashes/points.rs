@@ -6,7 +6,7 @@ use harness::{Api, PATIENCE, Shape, System};
 use serde_json::json;
 use testkit::wait_for;
 
-use crate::work::Work;
+use crate::work::{Work, taken_over};
 
 /// Executions under way at each place.
 const EXECUTIONS: usize = 8;
@@ -26,6 +26,10 @@ async fn every_point(shape: Shape) {
     let system = tokio::task::block_in_place(|| System::start(shape, &[("executor.short_call", "0s")]));
     let _logs = system.shown_on_failure();
     for point in POINTS {
+        // Nobody reads the streams of one process, so it publishes nothing and does not come by.
+        if shape == Shape::OneProcess && point.contains("publish") {
+            continue;
+        }
         eprintln!("{shape:?}: {point}");
         crash_at(&system, point).await;
     }
@@ -44,6 +48,9 @@ async fn crash_at(system: &System, point: &str) {
     system.launch(victim, &[("ORCHESTRA_CRASH_AT", point)]);
     if handover {
         system.wait_ready(victim);
+        if system.shape() == Shape::Cluster {
+            taken_over(system, victim).await;
+        }
     }
     let clients = work.start(EXECUTIONS);
     match (point, system.shape()) {

@@ -3,10 +3,8 @@
 use agent::Effect;
 use harness::{Act, Shape, System};
 use serde_json::json;
-use std::time::Duration;
-use testkit::wait_for;
 
-use crate::work::Work;
+use crate::work::{Work, taken_over};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_slept_through_its_lease_commits_nothing() {
@@ -16,11 +14,7 @@ async fn an_executor_that_slept_through_its_lease_commits_nothing() {
     let ids = work.all_acknowledged(work.start(20), 20).await;
     work.agent.until_asked(20).await;
     system.signal("executor-1", "STOP");
-    wait_for("the other executor to take over", Duration::from_secs(10), async || {
-        let left = system.sql("SELECT count(*) FROM executor.shards WHERE member <> 'executor-2'");
-        (left == ["0"]).then_some(())
-    })
-    .await;
+    taken_over(&system, "executor-2").await;
     // Everything that both of them wait for is answered while one sleeps, and the answers reach it when it wakes.
     work.agent.release();
     let fenced = system.sql("SELECT coalesce(max(pos), 0) FROM executor.log");

@@ -10,7 +10,7 @@ use agent::Effect;
 use harness::{Act, Api, PATIENCE, System, TestAgent};
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::unique_name;
+use testkit::{unique_name, wait_for};
 use tokio::task::JoinSet;
 
 /// Steps of one execution, one after another.
@@ -134,4 +134,14 @@ async fn acknowledged_start(api: &Api, workflow: &str, number: usize) -> String 
 /// The value of an execution's task once it needs a decision.
 pub(crate) async fn until_undecided(api: &Api, id: &str, task: &str) -> Value {
     api.until_task(id, task, "needs_decision").await
+}
+
+/// The other executor has every shard within ten seconds.
+pub(crate) async fn taken_over(system: &System, by: &str) {
+    wait_for("the other executor to take over", Duration::from_secs(10), async || {
+        let left =
+            system.sql(&format!("SELECT count(*) FROM executor.shards WHERE member IS DISTINCT FROM '{by}'"));
+        (left == ["0"]).then_some(())
+    })
+    .await;
 }
