@@ -1,4 +1,10 @@
 //! What dies, and what must survive it, on both shapes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a broken expectation is a failed test, and a seed has to be seen"
+)]
 
 mod matrix;
 mod points;

@@ -1,4 +1,10 @@
 //! What users do, on both shapes: one process on SQLite, and a cluster on PostgreSQL and Redis.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a broken expectation is a failed test, and a seed has to be seen"
+)]
 
 /// Runs each of these on both shapes. A test gets the REST client of a system that it shares with the others.
 macro_rules! on_both_shapes {

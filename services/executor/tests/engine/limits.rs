@@ -46,9 +46,11 @@ async fn starts_beyond_the_limit_wait_in_order_of_priority_and_a_full_queue_is_4
 async fn a_workflow_that_runs_twice_at_once_queues_the_third_and_stops_nobody_else() {
     let mut world = World::sqlite();
     world.plans.put("pair", json!({"tasks": [task("t", json!({}))], "limits": {"concurrency": 2}}));
-    world.agents.open(false);
-    world.limits.park_after = std::time::Duration::from_secs(60);
     let node = world.node().await;
+    // Its end says that every shard has been taken: a limited workflow waits for that.
+    node.run(request("pair", json!({}))).await;
+    node.idle().await;
+    world.agents.open(false);
     let mut ids = Vec::new();
     for want in [0, 0, 1, 2] {
         let started = node.start(request("pair", json!({}))).await.unwrap();
@@ -57,11 +59,11 @@ async fn a_workflow_that_runs_twice_at_once_queues_the_third_and_stops_nobody_el
     }
     let other = node.start(request("one", json!({}))).await.unwrap();
     assert_eq!(other.queue_position, 0);
-    calls(&world.agents, 3).await;
+    calls(&world.agents, 4).await;
     node.die().await;
     // The next process keeps the limit too.
     let node = world.node().await;
-    calls(&world.agents, 6).await;
+    calls(&world.agents, 7).await;
     let waiting = node.view(ids[3]).await;
     assert_eq!(waiting.status(), Status::Planning);
     assert!(waiting.queue_position() > 0);

@@ -1,5 +1,5 @@
 //! The engine with its use cases on a real journal: what it promises when agents, the store or the process break.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agents;
 mod broken;
