@@ -44,7 +44,7 @@ async fn starts_beyond_the_limit_wait_in_order_of_priority_and_a_full_queue_is_4
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_that_runs_twice_at_once_queues_the_third_and_stops_nobody_else() {
-    let mut world = World::sqlite();
+    let world = World::sqlite();
     world.plans.put("pair", json!({"tasks": [task("t", json!({}))], "limits": {"concurrency": 2}}));
     let node = world.node().await;
     // Its end says that every shard has been taken: a limited workflow waits for that.
