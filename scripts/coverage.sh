@@ -5,7 +5,7 @@
 #   scripts/coverage.sh base workflow    only these crates
 #   COVERAGE_FILES=1 scripts/coverage.sh also a line per file, least covered first
 #
-# Installs what it needs when it is missing: cargo-llvm-cov (from crates.io, into target/tools) and the llvm-tools
+# Installs what it needs when it is missing: cargo-llvm-cov (from the package registry, into target/tools) and the llvm-tools
 # component of the toolchain. Builds in target/coverage, so that the normal build stays as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
