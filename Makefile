@@ -13,7 +13,8 @@ demo: setup-build ## run the main job: agents, a durable orchestrator, a report
 build: setup-build ## build the one binary and the example agents (dev profile)
 	@cargo build -p orchestra -p orchestra-example-agents
 
-test: setup-test ## every test, those against real PostgreSQL and Redis included
+# End-to-end tests start the programs; built here, they do not wait for the compiler inside of a test.
+test: setup-test build ## every test, those against real PostgreSQL and Redis included
 	@cargo test --workspace --no-fail-fast
 
 check: setup-build ## format, lints and documentation, as CI checks them
