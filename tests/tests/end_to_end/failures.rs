@@ -116,7 +116,7 @@ async fn an_attempt_that_takes_too_long_is_a_timeout(api: Api) {
     let agent = TestAgent::of_two_instances(&api, Effect::Idempotent, script).await;
     let name = unique_name("flow");
     api.define(&format!(
-        "name: {name}\ntasks: [{{id: one, capability: {}, timeout: 500ms, retry: {{max_attempts: 2, base_delay: 10ms}}}}]\n",
+        "name: {name}\ntasks: [{{id: one, capability: {}, timeout: 2s, retry: {{max_attempts: 2, base_delay: 10ms}}}}]\n",
         agent.capability
     ))
     .await;

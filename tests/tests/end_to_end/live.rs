@@ -66,7 +66,7 @@ async fn a_websocket_of_a_workflow_tells_its_executions(api: Api) {
     agent.until_asked(1).await;
     let followed = tokio::spawn({
         let (api, path) = (api.clone(), format!("/workflows/{name}"));
-        async move { follow_websocket(&api, &path, 3).await }
+        async move { follow_websocket(&api, &path, 10).await }
     });
     // From now on: begun once the stream is open, which only shows by what it tells.
     let told = async {
