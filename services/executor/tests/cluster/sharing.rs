@@ -155,7 +155,7 @@ async fn starts_for_shards_of_others_are_sent_away() {
     let Place::At(owner) = a.cluster.owner_of(id_of(&key)) else { panic!("the owner is known") };
     assert_eq!(owner.address, "http://b:1");
     b.start(&key).await;
-    tokio::time::timeout(Duration::from_secs(10), b.drain(SOON)).await.unwrap();
+    tokio::time::timeout(6 * SOON, b.drain(SOON)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
