@@ -68,7 +68,8 @@ impl Lane {
             shard.dirty.splice(0..0, waiting);
         }
         if items.is_empty() {
-            return;
+            // Nothing to wait for after all: a release that waited for this group is done.
+            return self.release_when_at_rest(number);
         }
         let shard = match self.shards.get_mut(&number) {
             Some(shard) => shard,
@@ -115,11 +116,12 @@ impl Lane {
                 Outcome::Failed(reason) => self.refused_by_store(flight.id, &reason),
             }
         }
-        let done = self
-            .shards
-            .get(&number)
-            .is_some_and(|s| s.release.is_some() && !s.in_flight && s.dirty.is_empty());
-        if done {
+        self.release_when_at_rest(number);
+    }
+
+    fn release_when_at_rest(&mut self, number: u16) {
+        let rests = |s: &super::lane::Shard| s.release.is_some() && !s.in_flight && s.dirty.is_empty();
+        if self.shards.get(&number).is_some_and(rests) {
             self.finish_release(number);
         }
     }
