@@ -127,8 +127,7 @@ impl PlanEntry {
     /// `insufficient_resources` when no registered agent can ever serve a task.
     pub fn candidates(&self, fleet: &Arc<Snapshot>) -> Result<Vec<Arc<str>>, Fault> {
         let known = self.checked.load();
-        if let Some((seen, result)) = known.as_deref().filter(|(seen, _)| Arc::ptr_eq(seen, fleet)) {
-            let _ = seen;
+        if let Some((_, result)) = known.as_deref().filter(|(seen, _)| Arc::ptr_eq(seen, fleet)) {
             return result.clone();
         }
         let result = self.look_for(fleet);

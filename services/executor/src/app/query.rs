@@ -58,8 +58,7 @@ impl App {
         if let Some(view) = self.engine.hot_view(&context.tenant, id, tasks).await? {
             return Ok(view);
         }
-        let (row, state) = self.folded(context, id).await?;
-        let _ = row;
+        let state = self.folded(context, id).await?;
         Ok(Arc::new(view(&state, self.clock.now(), tasks, &|_| None)))
     }
 
@@ -92,15 +91,10 @@ impl App {
         row.ok_or_else(|| Fault::not_found("execution", id))
     }
 
-    async fn folded(
-        &self,
-        context: &CallContext,
-        id: ExecutionId,
-    ) -> Result<(ExecutionRow, workflow::State), Fault> {
+    async fn folded(&self, context: &CallContext, id: ExecutionId) -> Result<workflow::State, Fault> {
         let row = self.row(context, id).await?;
         let (plan, events) = self.log(context, &row).await?;
-        let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
-        Ok((row, state))
+        fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)
     }
 
     async fn log(
