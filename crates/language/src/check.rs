@@ -6,7 +6,7 @@ mod reads;
 pub(crate) mod schema;
 mod spread;
 
-use workflow::plan::{PLAN_SCHEMA, Plan, RetryPolicy, TaskPlan};
+use workflow::plan::{PLAN_SCHEMA_CALLS, Plan, RetryPolicy, TaskPlan};
 
 use crate::{
     Defaults, Limits, Offers,
@@ -61,7 +61,7 @@ pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
 fn build(def: &Definition, graph: &Graph) -> Plan {
     let tasks = graph.order.iter().map(|&t| task(def, graph, t)).collect();
     Plan {
-        schema: PLAN_SCHEMA,
+        schema: PLAN_SCHEMA_CALLS,
         name: def.name.clone(),
         version: def.version.clone().unwrap_or_default(),
         pattern: def.pattern.clone(),
@@ -71,6 +71,7 @@ fn build(def: &Definition, graph: &Graph) -> Plan {
         input_schema: def.input_schema.clone(),
         output: def.output.clone(),
         metadata: def.metadata.clone(),
+        ..Plan::default()
     }
 }
 

@@ -9,16 +9,32 @@ use base::{AgentId, Effect, FailureClass, units::Resources};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The schema number written into every plan.
-pub const PLAN_SCHEMA: u32 = 1;
+mod node;
+
+pub use node::{
+    Approval, Budget, CacheSpec, Case, Catch, Child, Edge, Emit, Escalation, Exhausted, Join, NodeKind, Pick,
+    Rest, SCOPE_DEPTH_MAX, Saga, Scope, ScopeMode, SessionSpec, Spend, TURNS_MAX, Wait,
+};
+
+/// The newest schema of plans that this build reads.
+pub const PLAN_SCHEMA: u32 = 2;
+
+/// The schema of a plan that only calls agents along plain edges. A plan says the lowest schema that covers it, so that
+/// an older build refuses what it would misread.
+pub const PLAN_SCHEMA_CALLS: u32 = 1;
 
 /// Most calls one task can make. Every call is at least two events, and a history has a limit too.
 pub const ITEMS_MAX: u32 = 100_000;
 
+/// What a plan does not use is not written: plans of many thousand tasks are stored and sent.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A compiled workflow version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// [`PLAN_SCHEMA`] of the build that wrote it.
+    /// The lowest schema that covers it: from [`PLAN_SCHEMA_CALLS`] to [`PLAN_SCHEMA`].
     pub schema: u32,
     /// Name of the workflow.
     pub name: String,
@@ -41,6 +57,19 @@ pub struct Plan {
     /// Where the execution's output comes from.
     #[serde(default)]
     pub output: OutputSpec,
+    /// First values of the execution's variables (`vars` in expressions): a template over `input` and `metadata`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vars: Option<Value>,
+    /// What undoes completed work.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub saga: Saga,
+    /// The session that executions belong to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub session: Option<SessionSpec>,
+    /// Parts that are driven by events rather than by their edges, by task id: such a task starts when an event of the
+    /// topic arrives and its edges have been resolved.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub event_driven: BTreeMap<String, String>,
     /// Free metadata (description, tags, owner, task queue, …) shown to people.
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
@@ -87,6 +116,9 @@ pub struct Limits {
     /// What the workflow as a whole may take.
     #[serde(default)]
     pub resources: Option<Resources>,
+    /// What one execution may spend.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub budget: Budget,
 }
 
 /// Where the execution's output comes from.
@@ -103,7 +135,7 @@ pub enum OutputSpec {
 }
 
 /// One task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskPlan {
     /// Key, unique within the plan.
     pub id: String,
@@ -116,8 +148,24 @@ pub struct TaskPlan {
     /// Indices of tasks this one waits for, all smaller than its own.
     #[serde(default)]
     pub after: Vec<u32>,
+    /// What the node does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kind: NodeKind,
+    /// When the edges from `after` are taken, one for each; empty = [`Edge::Done`] for all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub edges: Vec<Edge>,
+    /// When it starts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub join: Join,
+    /// What becomes of the tasks before it that its join did not need.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rest: Rest,
     /// Which agents may do it.
+    #[serde(default)]
     pub need: Need,
+    /// Which agents may do it, decided at run time; goes before `need`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pick: Option<Pick>,
     /// CEL; false = the task is skipped.
     #[serde(default)]
     pub when: Option<String>,
@@ -154,6 +202,22 @@ pub struct TaskPlan {
     /// Failure of this task does not fail the execution, whatever `allowed_failures` says.
     #[serde(default)]
     pub optional: bool,
+    /// Failures that are answered with a value; the first that fits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub catch: Vec<Catch>,
+    /// What undoes it once it completed. Its `after` is empty; its expressions see `output`, the output of the task it
+    /// undoes, beside what that task saw.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compensate: Option<Box<TaskPlan>>,
+    /// What one call is expected to spend.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spend: Spend,
+    /// Answers are remembered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cache: Option<CacheSpec>,
+    /// In a scope that runs several turns at once: turns that are in this task at once; `None` = no limit of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub width: Option<u32>,
 }
 
 /// Which agents may do a task.

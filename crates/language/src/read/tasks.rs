@@ -303,25 +303,7 @@ fn empty(node: &Node, dialect: Dialect) -> Task {
         Dialect::Chain | Dialect::Graph => InputSpec::Previous,
         _ => InputSpec::Context,
     };
-    let plan = TaskPlan {
-        id: String::new(),
-        name: String::new(),
-        instructions: String::new(),
-        after: Vec::new(),
-        need: Default::default(),
-        when: None,
-        input,
-        spread: Spread::One,
-        retry: None,
-        timeouts: Default::default(),
-        effect: None,
-        priority: 0,
-        output_schema: None,
-        input_schema: None,
-        expected: None,
-        resources: Default::default(),
-        optional: false,
-    };
+    let plan = TaskPlan { input, ..TaskPlan::default() };
     let places = TaskPlaces { at: node.at, id: node.at, agent: node.at, ..TaskPlaces::default() };
     Task { plan, depends_on: None, kind: None, agent: None, parallel: false, count: None, places }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use workflow::{
     Assignment, CallKey, CallPhase, CallState, Caller, Compiled, Created, Effect, Event, Input, Kind,
     Refusal, State, Status, TaskPhase, create, fold,
-    plan::{Backoff, InputSpec, Limits, Need, OutputSpec, Plan, RetryPolicy, Spread, TaskPlan, Timeouts},
+    plan::{Backoff, Plan, RetryPolicy, TaskPlan},
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -21,25 +21,7 @@ pub(crate) fn secs(n: u64) -> Duration {
 
 /// A task called `id` that waits for the tasks at these indices.
 pub(crate) fn task(id: &str, after: &[u32]) -> TaskPlan {
-    TaskPlan {
-        id: id.into(),
-        name: String::new(),
-        instructions: String::new(),
-        after: after.to_vec(),
-        need: Need::default(),
-        when: None,
-        input: InputSpec::Context,
-        spread: Spread::One,
-        retry: Some(RetryPolicy::none()),
-        timeouts: Timeouts::default(),
-        effect: None,
-        priority: 0,
-        output_schema: None,
-        input_schema: None,
-        expected: None,
-        resources: Default::default(),
-        optional: false,
-    }
+    TaskPlan { id: id.into(), after: after.to_vec(), retry: Some(RetryPolicy::none()), ..TaskPlan::default() }
 }
 
 /// The same task, changed.
@@ -53,13 +35,8 @@ pub(crate) fn plan(tasks: Vec<TaskPlan>) -> Plan {
         schema: workflow::plan::PLAN_SCHEMA,
         name: "w".into(),
         version: "1".into(),
-        pattern: String::new(),
         tasks,
-        roles: Default::default(),
-        limits: Limits::default(),
-        input_schema: None,
-        output: OutputSpec::Sinks,
-        metadata: Default::default(),
+        ..Plan::default()
     }
 }
 

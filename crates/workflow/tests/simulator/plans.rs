@@ -8,8 +8,7 @@ use uuid::Uuid;
 use workflow::{
     Created,
     plan::{
-        Backoff, InputSpec, Limits, Need, OutputSpec, PLAN_SCHEMA, Plan, RetryPolicy, Spread, TaskPlan,
-        Timeouts,
+        Backoff, InputSpec, Limits, OutputSpec, PLAN_SCHEMA, Plan, RetryPolicy, Spread, TaskPlan, Timeouts,
     },
 };
 
@@ -28,21 +27,17 @@ pub(crate) fn plan(rng: &mut Rng, tasks: usize) -> Plan {
         schema: PLAN_SCHEMA,
         name: "sim".into(),
         version: "1".into(),
-        pattern: String::new(),
         tasks,
-        roles: Default::default(),
         limits: Limits {
             timeout: None,
             max_retries: rng.sometimes(4, |r| r.below(4) as u32),
             allowed_failures: if rng.one_in(2) { rng.below(3) as u32 } else { 0 },
             max_calls: rng.sometimes(2, |r| r.below(4) as u32),
             queue_size: rng.sometimes(4, |r| r.below(4) as u32),
-            concurrency: None,
-            resources: None,
+            ..Limits::default()
         },
-        input_schema: None,
         output,
-        metadata: Default::default(),
+        ..Plan::default()
     }
 }
 
@@ -51,22 +46,14 @@ fn task(rng: &mut Rng, index: u32) -> TaskPlan {
     let before = after.first().map(|t| format!("tasks.t{t}.output"));
     TaskPlan {
         id: format!("t{index}"),
-        name: String::new(),
-        instructions: String::new(),
-        need: Need::default(),
         when: rng.sometimes(6, |r| when(r, before.as_deref(), index)),
         input: input(rng, index),
         spread: spread(rng, before),
         retry: rng.sometimes(2, retry),
         timeouts: timeouts(rng),
-        effect: None,
-        priority: 0,
-        output_schema: None,
-        input_schema: None,
-        expected: None,
-        resources: Default::default(),
         optional: rng.one_in(6),
         after,
+        ..TaskPlan::default()
     }
 }
 
