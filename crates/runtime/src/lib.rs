@@ -2,12 +2,14 @@
 //!
 //! - [`config`]: one typed settings tree, layered from defaults, a file, the environment and flags.
 //! - [`Role`], [`start`], [`run`]: ports are bound first, then the roles start, then they serve; SIGTERM drains.
+//! - [`SharedBus`], [`Settings::open_database`]: the bus and the database that the settings name.
 //! - [`Peers`]: another service, in this process or elsewhere, behind one channel type.
 //! - [`call`]: the stack that both kinds of peer pass: deadline, panics, trace, call context.
 //! - [`Metrics`], [`Telemetry`], [`trace`]: logs, OTLP, Prometheus, W3C trace context.
 //!
 //! It knows no service: roles and peers are names here, contracts come from the roles.
 
+mod backing;
 pub mod call;
 mod clock;
 pub mod config;
@@ -26,6 +28,7 @@ mod start;
 mod telemetry;
 pub mod trace;
 
+pub use backing::SharedBus;
 pub use clock::SystemClock;
 pub use config::{Config, ConfigArgs, Settings};
 pub use drain::Drain;

@@ -385,6 +385,7 @@ fn a_database_is_a_folder_or_postgresql() {
     for (url, folder) in [
         ("./data", Some("./data")),
         ("sqlite:///var/lib/orchestra", Some("/var/lib/orchestra")),
+        ("sqlite:./data", Some("./data")),
         ("postgres://u@h/db", None),
         ("postgresql://u@h/db", None),
     ] {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use base::{ExecutionId, Tenant, Timestamp, WorkflowId};
 use bytes::Bytes;
 use store::{
-    Database, Journal,
+    Database, DatabaseOptions, Journal,
     journal::{
         ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, Join, LogRow, MemberId, Membership,
         Summary, Wake,
@@ -33,7 +33,7 @@ async fn main() {
         Some(address) => address.parse().unwrap(),
         None => Database::Folder(folder.path().to_path_buf()),
     };
-    let (journal, _) = database.open_journal().await.unwrap();
+    let (journal, _) = database.open_journal(&DatabaseOptions::default()).await.unwrap();
     journal.ensure_shards(64).await.unwrap();
     let join = Join {
         id: MemberId::new("bench").unwrap(),

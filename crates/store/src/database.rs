@@ -1,6 +1,6 @@
 //! Where a service keeps its data.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
     error::OpenError,
@@ -16,6 +16,34 @@ pub enum Database {
     Folder(PathBuf),
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     Postgres(String),
+}
+
+/// How a service opens its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// PostgreSQL: connections for reads and everything but the journal's commits.
+    pub connections: u32,
+    /// PostgreSQL: connections that commit groups of the journal, 1 to 4.
+    pub committers: usize,
+    /// SQLite: connections that read.
+    pub readers: usize,
+    /// How long a call waits for a connection.
+    pub acquire_timeout: Duration,
+    /// Opens the journal even with `fsync=off` or `synchronous_commit=off`.
+    pub allow_unsafe_durability: bool,
+}
+
+impl Default for DatabaseOptions {
+    /// 8 connections, 2 committers, 4 readers, 5 s to get a connection, safe durability only.
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            committers: 2,
+            readers: 4,
+            acquire_timeout: Duration::from_secs(5),
+            allow_unsafe_durability: false,
+        }
+    }
 }
 
 impl FromStr for Database {
@@ -40,11 +68,15 @@ impl FromStr for Database {
 }
 
 impl Database {
-    /// Opens the executor's journal with default settings, and gives what an operator should know about the server.
-    pub async fn open_journal(&self) -> Result<(Arc<dyn Journal>, Vec<String>), OpenError> {
+    /// Opens the executor's journal, and gives what an operator should know about the server.
+    pub async fn open_journal(
+        &self,
+        with: &DatabaseOptions,
+    ) -> Result<(Arc<dyn Journal>, Vec<String>), OpenError> {
         match self {
             Self::Folder(folder) => {
-                let options = SqliteOptions::new(folder.join("executor.db"));
+                let mut options = SqliteOptions::new(folder.join("executor.db"));
+                options.readers = with.readers;
                 let open = tokio::task::spawn_blocking(move || SqliteJournal::open(&options)).await;
                 let failed = |err: tokio::task::JoinError| OpenError::Failed {
                     what: folder.display().to_string(),
@@ -53,7 +85,14 @@ impl Database {
                 Ok((Arc::new(open.map_err(failed)??), Vec::new()))
             }
             Self::Postgres(url) => {
-                let journal = PostgresJournal::open(&PostgresOptions::new(url)).await?;
+                let journal = PostgresJournal::open(&PostgresOptions {
+                    committers: with.committers,
+                    connections: with.connections,
+                    acquire_timeout: with.acquire_timeout,
+                    allow_unsafe_durability: with.allow_unsafe_durability,
+                    ..PostgresOptions::new(url)
+                })
+                .await?;
                 let warnings = journal.warnings().to_vec();
                 Ok((Arc::new(journal), warnings))
             }

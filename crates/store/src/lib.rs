@@ -17,7 +17,7 @@ mod postgres;
 pub mod registry;
 mod sqlite;
 
-pub use database::Database;
+pub use database::{Database, DatabaseOptions};
 pub use db::Db;
 pub use error::{OpenError, StoreError};
 pub use journal::Journal;

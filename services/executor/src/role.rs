@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use a2a::{A2aClient, client::ClientConfig};
 use anyhow::Context as _;
-use bus::{Bus, InProcessBus, RedisBus};
 use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
     v1::executor_service_server::ExecutorServiceServer,
 };
-use runtime::{Role, RoleContext, Service, Settings, SystemClock};
-use store::{Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions};
+use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock};
+use store::Journal;
 use workflow::plan::{Backoff, RetryPolicy};
 
 use crate::{
@@ -28,27 +27,19 @@ use crate::{
 
 /// The executor on the bus that the settings name.
 pub fn role() -> Role {
-    Role::new("executor", NEEDS, |ctx| async move {
-        let bus = open_bus(&ctx.settings)?;
-        serve(ctx, bus).await
-    })
+    role_on(SharedBus::default())
 }
 
-/// The executor on a bus that other roles of this process share, unless the settings name one.
-pub fn role_on(bus: Arc<dyn Bus>) -> Role {
-    Role::new("executor", NEEDS, move |ctx| {
-        let bus = bus.clone();
-        async move {
-            let bus = if ctx.settings.bus.url.is_some() { open_bus(&ctx.settings)? } else { bus };
-            serve(ctx, bus).await
-        }
-    })
+/// The executor on the bus of its process.
+pub fn role_on(bus: SharedBus) -> Role {
+    Role::new("executor", NEEDS, move |ctx| serve(ctx, bus.clone()))
 }
 
 const NEEDS: &[&str] = &["planner", "registry"];
 
-async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {
+async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let settings = ctx.settings.clone();
+    let bus = bus.open(&settings)?;
     let journal = open_journal(&settings).await?;
     let clock = Arc::new(SystemClock);
     let end = ctx.fatal();
@@ -114,39 +105,12 @@ fn cluster_options(ctx: &RoleContext) -> Options {
 }
 
 async fn open_journal(settings: &Settings) -> anyhow::Result<Arc<dyn Journal>> {
-    if settings.is_postgres() {
-        let mut options = PostgresOptions::new(settings.database.url.expose());
-        options.committers = settings.database.committers as usize;
-        options.connections = settings.database.pool_max;
-        options.acquire_timeout = settings.database.acquire_timeout;
-        options.allow_unsafe_durability = settings.database.allow_unsafe_durability;
-        let journal = PostgresJournal::open(&options).await.context("the executor's database")?;
-        for warning in journal.warnings() {
-            tracing::warn!("{warning}");
-        }
-        return Ok(Arc::new(journal));
+    let opened = settings.open_database()?.open_journal(&settings.database_options()).await;
+    let (journal, warnings) = opened.context("the executor's database")?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
-    let folder =
-        settings.sqlite_folder().context("database.url is neither a folder nor a postgres:// URL")?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("the data folder {}", folder.display()))?;
-    let mut options = SqliteOptions::new(folder.join("executor.db"));
-    options.readers = settings.database.readers as usize;
-    let opened = tokio::task::spawn_blocking(move || SqliteJournal::open(&options)).await?;
-    Ok(Arc::new(opened.context("the executor's database")?))
-}
-
-fn open_bus(settings: &Settings) -> anyhow::Result<Arc<dyn Bus>> {
-    Ok(match &settings.bus.url {
-        Some(url) => Arc::new(RedisBus::new(url.expose(), redis_options(settings))?),
-        None => Arc::new(InProcessBus::default()),
-    })
-}
-
-fn redis_options(settings: &Settings) -> bus::RedisOptions {
-    let mut options =
-        bus::RedisOptions { command_timeout: settings.bus.response_timeout, ..Default::default() };
-    options.limits.retention = settings.bus.retention;
-    options
+    Ok(journal)
 }
 
 fn caller(settings: &Settings) -> A2aCaller {

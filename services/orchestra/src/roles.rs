@@ -1,16 +1,14 @@
 //! The roles that this binary can run.
 
-use std::sync::Arc;
-
-use runtime::Role;
+use runtime::{Role, SharedBus};
 
 use crate::exit::Failure;
 
 /// Every role, in the order in which they start.
 pub(crate) fn all() -> Vec<Role> {
     // One process, one bus: what one role says the others hear.
-    let shared: Arc<dyn bus::Bus> = Arc::new(bus::InProcessBus::default());
-    vec![registry::role_on(shared.clone()), planner::role(), executor::role_on(shared), gateway::role()]
+    let bus = SharedBus::default();
+    vec![registry::role_on(bus.clone()), planner::role(), executor::role_on(bus), gateway::role()]
 }
 
 /// The roles called `names`; `all` is every one.

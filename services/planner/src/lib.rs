@@ -20,7 +20,7 @@ use proto::planner::{
     v1::planner_service_server::PlannerServiceServer,
 };
 use runtime::{Role, RoleContext, Service};
-use store::{Database, planner::PlannerStore};
+use store::planner::PlannerStore;
 
 use crate::{app::App, config::Options, fleet::Fleet, grpc::Planner, metrics::PlannerMetrics};
 
@@ -30,7 +30,9 @@ pub fn role() -> Role {
 }
 
 async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
-    let store = PlannerStore::open(&database(&ctx)?).await.context("the planner's database")?;
+    let store = PlannerStore::open(&ctx.settings.open_database()?, &ctx.settings.database_options())
+        .await
+        .context("the planner's database")?;
     let fleet = Arc::new(Fleet::default());
     ctx.spawn("fleet", fleet::follow(ctx.clone(), fleet.clone()));
     let app = Arc::new(App {
@@ -53,15 +55,4 @@ async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
     Ok(Service::new().grpc(public).grpc(inside).descriptor(proto::DESCRIPTORS).on_drain(move || async move {
         store.db().close().await;
     }))
-}
-
-fn database(ctx: &RoleContext) -> anyhow::Result<Database> {
-    let settings = &ctx.settings;
-    if settings.is_postgres() {
-        return Ok(Database::Postgres(settings.database.url.expose().to_owned()));
-    }
-    let folder =
-        settings.sqlite_folder().context("database.url is neither a folder nor a postgres:// URL")?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("the data folder {}", folder.display()))?;
-    Ok(Database::Folder(folder))
 }

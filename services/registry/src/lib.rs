@@ -17,41 +17,32 @@ mod error;
 mod grpc;
 mod metrics;
 
-use std::{path::PathBuf, sync::Arc};
-
 use anyhow::Context as _;
-use bus::{Bus, InProcessBus, InProcessOptions, RedisBus, RedisOptions};
 use proto::registry::{
     internal::v1::registry_internal_service_server::RegistryInternalServiceServer,
     v1::registry_service_server::RegistryServiceServer,
 };
-use runtime::{Role, RoleContext, Service, Settings};
+use runtime::{Role, RoleContext, Service, SharedBus};
 use store::{Database, registry::RegistryStore};
 
 use app::{App, Repo, Ring};
 
 /// The registry on the bus that the settings name.
 pub fn role() -> Role {
-    Role::new("registry", &[], |ctx| async move {
-        let bus = open_bus(&ctx.settings)?;
-        serve(ctx, bus).await
-    })
+    role_on(SharedBus::default())
 }
 
-/// The registry on a bus that other roles of this process share, unless the settings name one.
-pub fn role_on(bus: Arc<dyn Bus>) -> Role {
-    Role::new("registry", &[], move |ctx| {
-        let bus = bus.clone();
-        async move {
-            let bus = if ctx.settings.bus.url.is_some() { open_bus(&ctx.settings)? } else { bus };
-            serve(ctx, bus).await
-        }
-    })
+/// The registry on the bus of its process.
+pub fn role_on(bus: SharedBus) -> Role {
+    Role::new("registry", &[], move |ctx| serve(ctx, bus.clone()))
 }
 
-async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {
-    let database = database(&ctx.settings)?;
-    let store = RegistryStore::open(&database).await?;
+async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
+    let bus = bus.open(&ctx.settings)?;
+    let database = ctx.settings.open_database()?;
+    let store = RegistryStore::open(&database, &ctx.settings.database_options())
+        .await
+        .context("the registry's database")?;
     let shared = matches!(database, Database::Postgres(_));
     let ring = Ring::new(ctx.member_id(), ctx.advertised(), shared);
     let app = App::open(&ctx, Repo::new(store.clone()), ring, bus).await?;
@@ -65,22 +56,4 @@ async fn serve(ctx: RoleContext, bus: Arc<dyn Bus>) -> anyhow::Result<Service> {
         .grpc(public)
         .grpc(RegistryInternalServiceServer::new(grpc).max_decoding_message_size(limit))
         .descriptor(proto::DESCRIPTORS))
-}
-
-/// A folder, made when missing, or PostgreSQL.
-fn database(settings: &Settings) -> anyhow::Result<Database> {
-    let url = settings.database.url.expose();
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(url.parse()?);
-    }
-    let folder = PathBuf::from(url.trim_start_matches("sqlite://").trim_start_matches("sqlite:"));
-    std::fs::create_dir_all(&folder).with_context(|| format!("database.url: {}", folder.display()))?;
-    Ok(Database::Folder(folder))
-}
-
-fn open_bus(settings: &Settings) -> anyhow::Result<Arc<dyn Bus>> {
-    match &settings.bus.url {
-        Some(url) => Ok(Arc::new(RedisBus::new(url.expose(), RedisOptions::default())?)),
-        None => Ok(Arc::new(InProcessBus::new(InProcessOptions::default()))),
-    }
 }

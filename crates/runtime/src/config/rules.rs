@@ -130,7 +130,8 @@ impl Settings {
     /// The folder of the SQLite files (one for each service), when `database.url` names one.
     pub fn sqlite_folder(&self) -> Option<PathBuf> {
         let url = self.database.url.expose();
-        (!self.is_postgres()).then(|| PathBuf::from(url.strip_prefix("sqlite://").unwrap_or(url)))
+        let folder = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+        (!self.is_postgres()).then(|| PathBuf::from(folder))
     }
 
     fn port_pairs(&self) -> Vec<(&'static str, u16, &'static str, u16)> {

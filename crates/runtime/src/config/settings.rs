@@ -104,11 +104,11 @@ section! {
     DatabaseSettings {
         /// A folder (SQLite, one file for each service) or a `postgres://` URL (one schema for each service).
         url: SecretUrl = SecretUrl::new("./orchestra-data");
-        /// PostgreSQL: connections of the pool that reads, for each service.
+        /// PostgreSQL: connections for everything but the executor's commits, for each service.
         pool_max: u32 = 10, in 1..=1000;
-        /// PostgreSQL: connections that commit groups of events, each its own pipeline.
+        /// PostgreSQL: connections that commit the executor's groups of events, each its own pipeline.
         committers: u32 = 2, in 1..=4;
-        /// SQLite: connections that read.
+        /// SQLite: connections that read, for each service.
         readers: u32 = 4, in 1..=64;
         /// How long a request waits for a connection.
         acquire_timeout: Duration = secs(5), in ms(10)..=secs(300);
@@ -123,7 +123,7 @@ section! {
     BusSettings {
         /// A `redis://` or `rediss://` URL. Unset: streams inside this process, for one process only.
         url: Option<SecretUrl> = None;
-        /// How long entries stay in the streams that can be read again.
+        /// How long entries stay in the streams that can be read again; inside a process at most an hour.
         retention: Duration = hours(168), in secs(60)..=YEARS_10;
         /// How long a command to Redis may take.
         response_timeout: Duration = secs(5), in ms(100)..=secs(300);

@@ -17,7 +17,7 @@ use sqlx::{
 };
 
 use crate::{
-    database::Database,
+    database::{Database, DatabaseOptions},
     error::{OpenError, StoreError},
     journal::Result,
     migrate::{self, Schema},
@@ -26,10 +26,8 @@ use crate::{
 };
 pub use value::{Column, Row, Value};
 
-/// Connections for reads.
-const READERS: u32 = 4;
-/// How long a caller waits for a connection.
-const WAIT: Duration = Duration::from_secs(5);
+/// How long SQLite waits for a lock of the file.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// An open database with one service's schema. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,12 +41,16 @@ enum Inner {
 
 impl Db {
     /// Opens the database and brings `schema` up to date. On SQLite the file is `<folder>/<schema>.db`, held by a lock.
-    pub async fn open(database: &Database, schema: &'static Schema) -> std::result::Result<Self, OpenError> {
+    pub async fn open(
+        database: &Database,
+        schema: &'static Schema,
+        options: &DatabaseOptions,
+    ) -> std::result::Result<Self, OpenError> {
         match database {
             Database::Folder(folder) => {
-                open_sqlite(&folder.join(format!("{}.db", schema.name)), schema).await.map(Self)
+                open_sqlite(&folder.join(format!("{}.db", schema.name)), schema, options).await.map(Self)
             }
-            Database::Postgres(url) => open_postgres(url, schema).await.map(Self),
+            Database::Postgres(url) => open_postgres(url, schema, options).await.map(Self),
         }
     }
 
@@ -172,7 +174,11 @@ impl Tx {
     }
 }
 
-async fn open_sqlite(path: &Path, schema: &'static Schema) -> std::result::Result<Inner, OpenError> {
+async fn open_sqlite(
+    path: &Path,
+    schema: &'static Schema,
+    with: &DatabaseOptions,
+) -> std::result::Result<Inner, OpenError> {
     let what = || path.display().to_string();
     let lock = Arc::new(FileLock::acquire(path)?);
     let file: PathBuf = path.to_path_buf();
@@ -192,15 +198,22 @@ async fn open_sqlite(path: &Path, schema: &'static Schema) -> std::result::Resul
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(false)
-        .busy_timeout(WAIT)
+        .busy_timeout(BUSY)
         .optimize_on_close(false, None);
-    let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(WAIT);
+    let pool = |connections| {
+        SqlitePoolOptions::new().max_connections(connections).acquire_timeout(with.acquire_timeout)
+    };
+    let readers = u32::try_from(with.readers.max(1)).unwrap_or(u32::MAX);
     let writer = pool(1).connect_lazy_with(options.clone());
-    let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+    let readers = pool(readers).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Inner::Sqlite { writer, readers, _lock: lock })
 }
 
-async fn open_postgres(url: &str, schema: &'static Schema) -> std::result::Result<Inner, OpenError> {
+async fn open_postgres(
+    url: &str,
+    schema: &'static Schema,
+    with: &DatabaseOptions,
+) -> std::result::Result<Inner, OpenError> {
     let link = Link::new(url, schema.name)?;
     let mut conn = link
         .connect()
@@ -208,7 +221,7 @@ async fn open_postgres(url: &str, schema: &'static Schema) -> std::result::Resul
         .map_err(|err| OpenError::Failed { what: link.server(), why: err.to_string() })?;
     migrate::migrate_postgres(&mut conn, schema).await?;
     drop(conn);
-    Ok(Inner::Postgres(link.pool(READERS, WAIT)))
+    Ok(Inner::Postgres(link.pool(with.connections, with.acquire_timeout)))
 }
 
 /// PostgreSQL's text as SQLite reads it.

@@ -3,7 +3,7 @@
 use base::{Tenant, Timestamp, WorkflowId};
 
 use crate::{
-    database::Database,
+    database::{Database, DatabaseOptions},
     db::{Db, Row, Tx, Value},
     error::{OpenError, StoreError},
     journal::{PAGE_MAX, Result},
@@ -88,8 +88,11 @@ const COLUMNS: &str = "v.workflow_id, v.tenant, v.name, v.version, v.orchestrati
 
 impl PlannerStore {
     /// Opens the database and brings its schema up to date.
-    pub async fn open(database: &Database) -> std::result::Result<Self, OpenError> {
-        Ok(Self { db: Db::open(database, &migrate::PLANNER).await? })
+    pub async fn open(
+        database: &Database,
+        options: &DatabaseOptions,
+    ) -> std::result::Result<Self, OpenError> {
+        Ok(Self { db: Db::open(database, &migrate::PLANNER, options).await? })
     }
 
     /// The database: ping and close.

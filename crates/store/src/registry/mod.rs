@@ -8,7 +8,7 @@ mod watchers;
 use base::{AgentId, Tenant, Timestamp};
 
 use crate::{
-    database::Database,
+    database::{Database, DatabaseOptions},
     db::{Db, Row},
     error::{OpenError, StoreError},
     journal::Result,
@@ -214,8 +214,11 @@ pub struct Watcher {
 
 impl RegistryStore {
     /// Opens the database and brings its schema up to date.
-    pub async fn open(database: &Database) -> std::result::Result<Self, OpenError> {
-        Ok(Self { db: Db::open(database, &migrate::REGISTRY).await? })
+    pub async fn open(
+        database: &Database,
+        options: &DatabaseOptions,
+    ) -> std::result::Result<Self, OpenError> {
+        Ok(Self { db: Db::open(database, &migrate::REGISTRY, options).await? })
     }
 
     /// The database: leases, dead letters, positions, ping and close.

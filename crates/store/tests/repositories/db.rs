@@ -5,19 +5,19 @@ use std::time::Duration;
 use base::{Tenant, Timestamp};
 use bytes::Bytes;
 use store::{
-    Database, Db, OpenError, StoreError,
+    Database, DatabaseOptions, Db, OpenError, StoreError,
     journal::{DeadLetter, LetterState},
     migrate::{PLANNER, REGISTRY},
 };
 use uuid::Uuid;
 
 async fn opening_twice_migrates_once_and_a_newer_schema_is_refused(database: Database) {
-    let first = Db::open(&database, &REGISTRY).await.unwrap();
+    let first = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap();
     first.ping().await.unwrap();
     // Services share no history: another schema lives beside it.
-    Db::open(&database, &PLANNER).await.unwrap().ping().await.unwrap();
+    Db::open(&database, &PLANNER, &DatabaseOptions::default()).await.unwrap().ping().await.unwrap();
     if let Database::Folder(_) = &database {
-        let refused = Db::open(&database, &REGISTRY).await.unwrap_err();
+        let refused = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap_err();
         assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
     }
     let later = match &database {
@@ -28,12 +28,12 @@ async fn opening_twice_migrates_once_and_a_newer_schema_is_refused(database: Dat
     first.close().await;
     assert!(matches!(first.ping().await, Err(StoreError::Unavailable(_))));
     drop(first);
-    let refused = Db::open(&database, &REGISTRY).await.unwrap_err();
+    let refused = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9, .. }), "{refused}");
 }
 
 async fn a_dropped_transaction_writes_nothing(database: Database) {
-    let db = Db::open(&database, &REGISTRY).await.unwrap();
+    let db = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap();
     let sql = "INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, $3)";
     let mut tx = db.begin().await.unwrap();
     tx.write(sql, vec!["a".into(), "x".into(), 5i64.into()]).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_dropped_transaction_writes_nothing(database: Database) {
 }
 
 async fn a_lease_has_one_holder_at_a_time(database: Database) {
-    let db = Db::open(&database, &REGISTRY).await.unwrap();
+    let db = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap();
     let minute = Duration::from_secs(60);
     assert!(db.lease("probe/1", "a", minute).await.unwrap());
     assert!(db.lease("probe/1", "a", minute).await.unwrap());
@@ -63,7 +63,7 @@ async fn a_lease_has_one_holder_at_a_time(database: Database) {
 }
 
 async fn dead_letters_are_kept_by_every_service(database: Database) {
-    let db = Db::open(&database, &REGISTRY).await.unwrap();
+    let db = Db::open(&database, &REGISTRY, &DatabaseOptions::default()).await.unwrap();
     let tenant = Tenant::default();
     let letter = |n: u128| DeadLetter {
         id: Uuid::from_u128(n),

@@ -2,7 +2,7 @@
 
 use base::{Tenant, Timestamp, WorkflowId};
 use store::{
-    Database,
+    Database, DatabaseOptions,
     planner::{PlannerStore, PutVersionError, WorkflowFilter, WorkflowVersion},
 };
 
@@ -28,7 +28,7 @@ fn version(name: &str, version: &str, hash: &str, ms: i64) -> WorkflowVersion {
 }
 
 async fn open(database: Database) -> PlannerStore {
-    PlannerStore::open(&database).await.unwrap()
+    PlannerStore::open(&database, &DatabaseOptions::default()).await.unwrap()
 }
 
 async fn a_version_never_changes(database: Database) {

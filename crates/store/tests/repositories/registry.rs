@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::{AgentId, Tenant, Timestamp};
 use futures::future::join_all;
 use store::{
-    Database,
+    Database, DatabaseOptions,
     journal::ShardPos,
     registry::{
         AgentState, AgentWrite, Change, ChangeKind, Changes, Expected, HealthWrite, InstanceWrite,
@@ -59,7 +59,7 @@ fn health(id: &str, instance: &str, health: &str) -> HealthWrite {
 }
 
 async fn open(database: Database) -> RegistryStore {
-    RegistryStore::open(&database).await.unwrap()
+    RegistryStore::open(&database, &DatabaseOptions::default()).await.unwrap()
 }
 
 async fn changes(store: &RegistryStore, since: u64) -> Vec<Change> {

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use base::ErrorCode;
-use runtime::{ConfigArgs, Settings};
+use runtime::ConfigArgs;
 use serde_json::json;
-use store::{Database, Db, OpenError, migrate::Schema};
+use store::{Db, OpenError, migrate::Schema};
 
 use super::{Context, Done, dev};
 use crate::exit::{Exit, Failure};
@@ -31,10 +31,13 @@ const SCHEMAS: [&Schema; 3] =
 
 pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     let config = dev::load(&args.config.sources())?;
-    let database = database(&config.settings)?;
+    let database = config.settings.open_database().map_err(|cause| {
+        Failure::usage(format!("{cause:#}")).remedy("`orchestra config` prints it and where it comes from")
+    })?;
+    let options = config.settings.database_options();
     let mut done = Vec::with_capacity(SCHEMAS.len());
     for schema in SCHEMAS {
-        let opened = Db::open(&database, schema).await;
+        let opened = Db::open(&database, schema, &options).await;
         let db = opened.map_err(|cause| {
             let (exit, code) = match &cause {
                 OpenError::Failed { .. } => (Exit::Unavailable, ErrorCode::Unavailable),
@@ -56,17 +59,4 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     }
     context.out.result(&done, |_| {});
     Ok(ExitCode::SUCCESS)
-}
-
-fn database(settings: &Settings) -> Result<Database, Failure> {
-    if settings.is_postgres() {
-        return Ok(Database::Postgres(settings.database.url.expose().to_owned()));
-    }
-    let folder = settings.sqlite_folder().ok_or_else(|| {
-        Failure::usage("database.url is neither a folder nor a postgres:// URL")
-            .remedy("`orchestra config` prints it and where it comes from")
-    })?;
-    std::fs::create_dir_all(&folder)
-        .map_err(|cause| Failure::usage(format!("the data folder {}: {cause}", folder.display())))?;
-    Ok(Database::Folder(folder))
 }

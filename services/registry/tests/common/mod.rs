@@ -12,7 +12,7 @@ use std::{
 
 use api::Fault;
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use bus::{InProcessBus, InProcessOptions};
+use bus::{Bus, InProcessBus, InProcessOptions};
 use proto::registry::{
     internal::v1::{ReportUseRequest, registry_internal_service_client::RegistryInternalServiceClient},
     v1::{
@@ -20,7 +20,7 @@ use proto::registry::{
         WatchAgentsResponse, registry_service_client::RegistryServiceClient,
     },
 };
-use runtime::{Config, Options, PeerChannel, Running, Settings, start};
+use runtime::{Config, Options, PeerChannel, Running, Settings, SharedBus, start};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -91,7 +91,13 @@ impl Registry {
         Self::start_on(home, bus, change).await
     }
     pub(crate) async fn start_on(home: &Home, bus: InProcessBus, change: impl FnOnce(&mut Settings)) -> Self {
-        Self::start_role(home, registry::role_on(Arc::new(bus.clone())), bus, change).await
+        Self::start_role(
+            home,
+            registry::role_on(SharedBus::from(Arc::new(bus.clone()) as Arc<dyn Bus>)),
+            bus,
+            change,
+        )
+        .await
     }
     /// One whose bus the settings name.
     pub(crate) async fn start_alone(home: &Home, change: impl FnOnce(&mut Settings)) -> Self {
