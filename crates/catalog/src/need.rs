@@ -43,9 +43,10 @@ pub struct Candidate {
 pub enum Outcome {
     /// These may take it now, best first.
     Now,
-    /// Agents that can do it exist, and none takes calls now. The text says why.
+    /// Agents that can do it exist and stay, and none takes calls now. The text says why.
     Later(String),
-    /// No registered agent can ever do it. The text says why, with the nearest that exists.
+    /// No registered agent can ever do it, or only such that are being removed. The text says why, with the nearest that
+    /// exists.
     Never(String),
 }
 
@@ -76,6 +77,10 @@ impl Snapshot {
             able.iter().copied().filter(|a| need.resources.fits(&a.room())).collect();
         if fitting.is_empty() {
             return none(Outcome::Never(too_small(need, &able)));
+        }
+        // What is being removed never takes a call again: with nothing else it is as if there were none.
+        if fitting.iter().all(|a| a.state == AgentState::Draining) {
+            return none(Outcome::Never(leaving(&fitting)));
         }
         let region = need.region.as_deref();
         let ready: Vec<&Arc<AgentEntry>> =
@@ -245,6 +250,13 @@ fn not_now(fitting: &[&Arc<AgentEntry>]) -> String {
     let more = fitting.len().saturating_sub(shown.len());
     let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
     format!("no agent that can do it takes calls now: {}{tail}", shown.join("; "))
+}
+
+fn leaving(fitting: &[&Arc<AgentEntry>]) -> String {
+    let shown: Vec<&str> = fitting.iter().take(3).map(|a| a.id().as_str()).collect();
+    let more = fitting.len().saturating_sub(shown.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("every agent that can do it is being removed: {}{tail}", shown.join(", "))
 }
 
 fn ranked(need: &Need, ready: &[&Arc<AgentEntry>]) -> Vec<Candidate> {

@@ -232,7 +232,7 @@ fn when_nothing_matches_the_reason_says_whether_it_can_ever() {
             vec!["2 cores", "1 core", "1TB", "100MB", "6 Mbit/s"],
         ),
         ("sick", need(|n| n.capability = Some("heal".into())), false, vec!["sick is unhealthy: it is so"]),
-        ("leaving", need(|n| n.capability = Some("leave".into())), false, vec!["leaving is being removed"]),
+        ("leaving", need(|n| n.capability = Some("leave".into())), true, vec!["is being removed: leaving"]),
         (
             "sick in that region",
             need(|n| {

@@ -39,9 +39,18 @@ async fn a_deleted_agent_drains_before_it_is_gone(api: Api) {
     agent.until_asked(1).await;
     api.delete(&format!("/agents/{id}")).await.expect(202);
     assert_eq!(api.get(&format!("/agents/{id}")).await.expect(200)["state"], "draining");
-    // No new call goes there, and nobody else has the capability: what is started now waits, or is refused.
-    let late = api.post(&format!("/workflows/{name}/execute"), &json!({"input": {}})).await;
-    assert!([202, 507].contains(&late.status), "{}", late.body);
+    // No new call goes there, and nobody else has the capability: as soon as the executor has heard of it, a start is
+    // refused as if there had never been an agent.
+    wait_for("a start to be refused", PATIENCE, async || {
+        let late = api.post(&format!("/workflows/{name}/execute"), &json!({"input": {}})).await;
+        if let Some(early) = late.body["execution_id"].as_str() {
+            api.post(&format!("/executions/{early}/terminate"), &json!({})).await.expect(200);
+            return None;
+        }
+        late.problem(507, "insufficient_resources");
+        Some(())
+    })
+    .await;
     agent.release();
     assert_eq!(api.ended(&running).await["status"], "completed", "the running call is not cut");
     wait_for("the agent to be gone", PATIENCE, async || {
@@ -49,9 +58,6 @@ async fn a_deleted_agent_drains_before_it_is_gone(api: Api) {
     })
     .await;
     assert_eq!(agent.count(), 1, "a draining agent takes no new call");
-    if let Some(late) = late.body["execution_id"].as_str() {
-        api.post(&format!("/executions/{late}/terminate"), &json!({})).await.expect(200);
-    }
 }
 
 async fn lists_are_filtered_and_paged_without_gaps(api: Api) {

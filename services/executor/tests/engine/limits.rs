@@ -163,3 +163,29 @@ async fn a_replica_that_drains_takes_no_start_and_finishes_what_it_has() {
     node.completed(id).await;
     node.die().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_only_agents_being_removed_could_serve_is_507_like_one_that_nobody_could() {
+    use catalog::{AgentEntry, AgentState, Snapshot};
+    let world = World::sqlite();
+    let node = world.node().await;
+    let entry = |id: &str, state| {
+        let agent = agent(id, json!([{"id": "a", "capacity": 1}]));
+        std::sync::Arc::new(AgentEntry::from_json(&agent.to_string(), 1, state).unwrap())
+    };
+    for (fleet, word) in [
+        (vec![entry("worker", AgentState::Draining), entry("other", AgentState::Draining)], "being removed"),
+        (vec![], "type worker"),
+    ] {
+        node.engine.set_fleet(Snapshot::of(2, fleet).into());
+        let refused = node.start(request("one", json!({}))).await.unwrap_err();
+        assert_eq!((refused.code, refused.code.http_status()), (ErrorCode::InsufficientResources, 507));
+        assert!(refused.message.contains(word), "{refused:?}");
+    }
+    let mixed = [entry("worker", AgentState::Draining), entry("other", AgentState::Active)];
+    node.engine.set_fleet(Snapshot::of(3, mixed).into());
+    let id = node.begin("one").await;
+    node.completed(id).await;
+    assert_eq!(world.agents.count(), 1);
+    node.die().await;
+}
