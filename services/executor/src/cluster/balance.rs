@@ -23,9 +23,15 @@ pub(crate) struct Moves {
     pub(crate) settled: bool,
 }
 
-/// Moves of `me` among the `living` (by id; `me` is one of them). A replica that is `leaving` takes nothing and gives
-/// everything.
-pub(crate) fn moves(roster: &Roster, living: &[MemberId], me: &MemberId, leaving: bool) -> Moves {
+/// Moves of `me` among the `living` (by id; `me` is one of them). Shards are given only to members that `takes` them.
+/// A replica that is `leaving` takes nothing and gives everything.
+pub(crate) fn moves(
+    roster: &Roster,
+    living: &[MemberId],
+    me: &MemberId,
+    takes: &dyn Fn(&MemberId) -> bool,
+    leaving: bool,
+) -> Moves {
     let mut counts: BTreeMap<&MemberId, usize> = living.iter().map(|id| (id, 0)).collect();
     let mut dead: BTreeMap<&MemberId, usize> = BTreeMap::new();
     let (mut free, mut own) = (Vec::new(), Vec::new());
@@ -46,7 +52,7 @@ pub(crate) fn moves(roster: &Roster, living: &[MemberId], me: &MemberId, leaving
     let uneven = counts.values().any(|count| *count < floor || *count > ceil);
     let settled = free.is_empty() && dead.is_empty() && !uneven && !leaving;
     if leaving {
-        counts.remove(me);
+        counts.retain(|id, _| *id != me && takes(id));
         let take_over = Vec::new();
         return Moves { give: give(&own, own.len(), counts), take_over, claim: Vec::new(), settled };
     }
@@ -72,7 +78,7 @@ pub(crate) fn moves(roster: &Roster, living: &[MemberId], me: &MemberId, leaving
         even if even == ceil && ceil > floor && hungry => 1,
         _ => 0,
     };
-    counts.remove(me);
+    counts.retain(|id, _| *id != me && takes(id));
     let give = if quiet { give(&own, surplus, counts) } else { Vec::new() };
     Moves { claim: free, take_over, give, settled }
 }
@@ -136,8 +142,20 @@ mod tests {
                 vec![(1, "b"), (0, "b")],
             ),
             ("alone it keeps them", "aa", "a", true, vec![], vec![], vec![]),
+            (
+                "who takes none is passed over",
+                "aaaaaZ",
+                "aZc",
+                false,
+                vec![],
+                vec![],
+                vec![(4, "c"), (3, "c"), (2, "c")],
+            ),
+            ("among others that leave too it keeps them", "aa", "aZ", true, vec![], vec![], vec![]),
         ] {
-            let found = moves(&roster(owners), &ids(living), &id("a"), leaving);
+            // Members in capitals take no shards.
+            let takes = |id: &MemberId| id.as_str().chars().all(char::is_lowercase);
+            let found = moves(&roster(owners), &ids(living), &id("a"), &takes, leaving);
             assert_eq!(found.claim, claim, "{name}");
             let named: Vec<_> = found.take_over.iter().map(|(m, n)| (m.as_str(), *n)).collect();
             assert_eq!(named, take_over, "{name}");
@@ -162,7 +180,7 @@ mod tests {
                 let mut turn: Vec<&MemberId> = living.iter().collect();
                 if order[0] { turn.reverse(); }
                 for me in turn {
-                    let found = moves(&seen, &living, me, false);
+                    let found = moves(&seen, &living, me, &|_| true, false);
                     for shard in found.claim {
                         now.shards[usize::from(shard)].get_or_insert_with(|| me.clone());
                     }
@@ -176,7 +194,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(moves(&now, &living, &living[0], false).settled, "{:?}", now.shards);
+            prop_assert!(moves(&now, &living, &living[0], &|_| true, false).settled, "{:?}", now.shards);
         }
     }
 }

@@ -56,12 +56,14 @@ pub(crate) struct Shards {
     /// Incarnations of dead members as we last ended them.
     ended: HashMap<MemberId, u64>,
     told: HashMap<Arc<str>, u64>,
+    /// Members that take no shards, and until when they are not asked again.
+    refused: HashMap<MemberId, Instant>,
 }
 
 /// Looks at the roster again and again until stopped.
 pub(crate) async fn run(inner: Arc<Inner>) {
     loop {
-        let settled = inner.look(false).await;
+        let settled = inner.look().await;
         let pause = if settled { inner.options.renewal } else { inner.options.renewal / HASTE };
         tokio::select! {
             () = inner.stopped() => return,
@@ -73,9 +75,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 
 impl Inner {
     /// Reads the roster and does what it asks for. `true`: everything is where it belongs.
-    pub(crate) async fn look(&self, leaving: bool) -> bool {
+    pub(crate) async fn look(&self) -> bool {
         let mut shards = self.shards.lock().await;
-        match self.step(&mut shards, leaving).await {
+        match self.step(&mut shards).await {
             Ok(settled) => settled,
             Err(e) if e.ends_the_process() => {
                 (self.fatal)(&e.to_string());
@@ -88,13 +90,15 @@ impl Inner {
         }
     }
 
-    async fn step(&self, shards: &mut Shards, leaving: bool) -> Result<bool, StoreError> {
+    async fn step(&self, shards: &mut Shards) -> Result<bool, StoreError> {
         let mut roster = self.journal.roster().await?;
         self.check_own(&roster)?;
-        let mut todo = self.moves(&roster, leaving);
+        shards.refused.retain(|_, until| *until > Instant::now());
+        let leaving = self.is_leaving();
+        let mut todo = self.moves(&roster, shards, leaving);
         if self.end_the_dead(&roster, &todo, shards).await? {
             roster = self.journal.roster().await?;
-            todo = self.moves(&roster, leaving);
+            todo = self.moves(&roster, shards, leaving);
         }
         let mut claimed = false;
         for shard in &todo.claim {
@@ -123,9 +127,10 @@ impl Inner {
         }
     }
 
-    fn moves(&self, roster: &Roster, leaving: bool) -> Moves {
+    fn moves(&self, roster: &Roster, shards: &Shards, leaving: bool) -> Moves {
         let living: Vec<MemberId> = self.living(roster).map(|m| m.id.clone()).collect();
-        moves(roster, &living, &self.me.id, leaving)
+        let takes = |id: &MemberId| !shards.refused.contains_key(id);
+        moves(roster, &living, &self.me.id, &takes, leaving)
     }
 
     fn living<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = &'a store::journal::MemberRow> {
@@ -213,9 +218,12 @@ impl Inner {
             let accepted = match accepts.get(&to) {
                 Some(known) => *known,
                 None => {
-                    let found = self.offer(&to, false).await;
-                    accepts.insert(to.clone(), found);
-                    found
+                    let answer = self.offer(&to, false).await;
+                    if answer == Some(false) {
+                        shards.refused.insert(to.clone(), Instant::now() + self.options.lease);
+                    }
+                    accepts.insert(to.clone(), answer == Some(true));
+                    answer == Some(true)
                 }
             };
             if !accepted {
@@ -239,14 +247,15 @@ impl Inner {
         Ok(moved)
     }
 
-    async fn offer(&self, to: &MemberId, moved: bool) -> bool {
-        let Some(member) = self.map.load().member(to.as_str()).cloned() else { return false };
+    /// Whether a member takes shards; `None`: it could not be asked.
+    async fn offer(&self, to: &MemberId, moved: bool) -> Option<bool> {
+        let member = self.map.load().member(to.as_str()).cloned()?;
         let request = pb::OfferShardsRequest { member_id: self.me.id.to_string(), moved };
         match self.others.offer(&member.address, request).await {
-            Ok(accepts) => accepts,
+            Ok(accepts) => Some(accepts),
             Err(error) => {
                 tracing::debug!(member = %to, %error, "a member could not be asked to take shards");
-                false
+                None
             }
         }
     }
@@ -268,7 +277,18 @@ impl Inner {
         }
     }
 
-    pub(crate) async fn holds_none(&self) -> bool {
-        self.shards.lock().await.held.is_empty()
+    /// Whether shards are here, in memory or on paper.
+    pub(crate) async fn owns_some(&self) -> bool {
+        let held = !self.shards.lock().await.held.is_empty();
+        let map = self.map.load();
+        let me = map.members().iter().position(|m| *m.id == *self.me.id.as_str());
+        held || me.is_some_and(|me| map.shards_of(me).next().is_some())
+    }
+
+    /// Whether another member may take shards: it has not just refused.
+    pub(crate) async fn has_heirs(&self) -> bool {
+        let shards = self.shards.lock().await;
+        let refused = |id: &str| shards.refused.keys().any(|r| r.as_str() == id);
+        self.map.load().members().iter().any(|m| *m.id != *self.me.id.as_str() && !refused(&m.id))
     }
 }

@@ -17,7 +17,13 @@ mod serve;
 mod slots;
 mod sweep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use base::{Clock, ExecutionId};
@@ -176,7 +182,7 @@ impl Seat {
             map_changed: watch::channel(0).0,
             shards: Mutex::default(),
             nudge: Notify::new(),
-            leaving: watch::channel(false).0,
+            leaving: AtomicBool::new(false),
             stop: watch::channel(false).0,
             lending: lending::Books::default(),
             inbox: inbox::Wanted::default(),
@@ -200,7 +206,7 @@ impl Seat {
         if let (Some(publisher), Some(rows)) = (publisher, rows) {
             tasks.spawn(publish::run(inner.clone(), publisher, rows, ordered));
         }
-        inner.look(false).await;
+        inner.look().await;
         spawn(&mut tasks, &inner, errands);
         Cluster { inner, tasks: Arc::new(Mutex::new(tasks)) }
     }
@@ -234,7 +240,7 @@ pub(crate) struct Inner {
     pub(crate) shards: Mutex<members::Shards>,
     /// Look at the roster now.
     pub(crate) nudge: Notify,
-    pub(crate) leaving: watch::Sender<bool>,
+    pub(crate) leaving: AtomicBool,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) lending: lending::Books,
     pub(crate) inbox: inbox::Wanted,
@@ -263,6 +269,11 @@ impl Inner {
             incarnation: self.me.incarnation,
             bytes_max: self.options.message_bytes_max,
         }
+    }
+
+    /// Whether this replica takes nothing any more and gives everything away.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// A shard has come.
@@ -319,16 +330,16 @@ impl Cluster {
     }
 
     /// Gives all shards to the others, waits at most `grace` for calls of this process and their results to arrive,
-    /// publishes what is left, and leaves. Without others the shards are free afterwards, and whoever comes next asks
-    /// the agents of calls that still ran.
+    /// publishes what is left, and leaves. Without others that take them (there are none, or they are leaving too) the
+    /// shards are free afterwards, and whoever comes next asks the agents of calls that still ran.
     pub async fn drain(&self, grace: Duration) {
         let inner = &self.inner;
         let deadline = tokio::time::Instant::now() + grace;
-        let _ = inner.leaving.send(true);
+        inner.leaving.store(true, Ordering::Relaxed);
         let gone = async {
-            while !inner.holds_none().await {
-                inner.look(true).await;
-                if inner.map.load().members().len() <= 1 && inner.calls_in_flight() == 0 {
+            while inner.owns_some().await {
+                inner.look().await;
+                if inner.calls_in_flight() == 0 && !inner.has_heirs().await {
                     return;
                 }
                 tokio::time::sleep(DRAIN_POLL).await;
@@ -350,7 +361,7 @@ impl Cluster {
         if !matches!(left, Ok(Ok(()))) {
             tracing::warn!("could not leave in order; others notice when the lease has run out");
         }
-        let _ = inner.stop.send(true);
+        inner.stop.send_replace(true);
         self.tasks.lock().await.shutdown().await;
     }
 }

@@ -113,7 +113,7 @@ impl Cluster {
 
 impl Inner {
     fn accepts(&self) -> bool {
-        !*self.leaving.borrow() && self.lease.is_valid()
+        !self.is_leaving() && self.lease.is_valid()
     }
 }
 

@@ -155,7 +155,24 @@ async fn starts_for_shards_of_others_are_sent_away() {
     let Place::At(owner) = a.cluster.owner_of(id_of(&key)) else { panic!("the owner is known") };
     assert_eq!(owner.address, "http://b:1");
     b.start(&key).await;
-    tokio::time::timeout(6 * SOON, b.drain(SOON)).await.unwrap();
+    tokio::time::timeout(SOON / 3, b.drain(SOON))
+        .await
+        .expect("with no call in flight it need not use its grace");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_leave_together_do_not_wait_for_each_other() {
+    let world = World::postgres().await;
+    let a = world.replica("a").await;
+    a.owns(ALL).await;
+    let b = world.replica("b").await;
+    b.owns(ALL / 2).await;
+    a.owns(ALL / 2).await;
+    let both = async { tokio::join!(a.drain(2 * SOON), b.drain(2 * SOON)) };
+    tokio::time::timeout(SOON, both).await.expect("nobody takes what they give");
+    let c = world.replica("c").await;
+    c.owns(ALL).await;
+    assert_eq!(c.cluster.list_shards().members.len(), 1, "both have left in order");
 }
 
 #[tokio::test(flavor = "multi_thread")]
