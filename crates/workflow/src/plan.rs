@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod node;
+mod trigger;
 
 pub use node::{
     Approval, Budget, CacheSpec, Case, Catch, Child, Edge, Emit, Escalation, Exhausted, Join, NodeKind, Pick,
     Rest, SCOPE_DEPTH_MAX, Saga, Scope, ScopeMode, SessionSpec, Spend, TURNS_MAX, Wait,
 };
+pub use trigger::{Overlap, Trigger, TriggerOn};
 
 /// The newest schema of plans that this build reads.
 pub const PLAN_SCHEMA: u32 = 2;
@@ -70,6 +72,9 @@ pub struct Plan {
     /// topic arrives and its edges have been resolved.
     #[serde(default, skip_serializing_if = "is_default")]
     pub event_driven: BTreeMap<String, String>,
+    /// What starts executions beside a request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub triggers: Vec<Trigger>,
     /// Free metadata (description, tags, owner, task queue, …) shown to people.
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
