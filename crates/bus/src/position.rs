@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 pub struct Position {
     /// The cluster whose log it is.
     pub cluster: Arc<str>,
-    /// The shard within it.
+    /// The shard within it, or [`Position::REGISTRY`].
     pub shard: u32,
     /// The owner that published it: tells in logs which of two owners spoke. Order never depends on it.
     pub incarnation: u64,
@@ -15,6 +15,11 @@ pub struct Position {
     pub pos: u64,
     /// The position before it, 0 for the first. Positions may have holes, hence the link.
     pub previous: u64,
+}
+
+impl Position {
+    /// The `shard` under which the registry's list of changes publishes; executors have at most 4,096 shards.
+    pub const REGISTRY: u32 = 65_535;
 }
 
 impl fmt::Display for Position {

@@ -5,9 +5,11 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 use api::Fault;
 use base::{AgentId, CallContext, ErrorCode, Finding};
 use futures::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use proto::registry::{
     internal::v1::{
-        ReportUseRequest, ReportUseResponse, registry_internal_service_server::RegistryInternalService,
+        ReadLogRequest, ReadLogResponse, ReportUseRequest, ReportUseResponse,
+        registry_internal_service_server::RegistryInternalService,
     },
     v1::{
         Agent, DeleteAgentRequest, GetAgentRequest, HeartbeatRequest, HeartbeatResponse, ImportCardRequest,
@@ -26,6 +28,8 @@ use crate::{
 
 /// Agents in one message of a watch.
 const AGENTS_PER_MESSAGE: usize = 200;
+/// Events in one answer to `ReadLog`.
+const EVENTS_PER_MESSAGE: u32 = 1000;
 /// Marks a call that another replica passed on: it is not passed on again.
 const FORWARDED: &str = "x-orchestra-forwarded";
 
@@ -295,5 +299,13 @@ impl RegistryInternalService for Grpc {
         self.spread(&ctx, &request);
         let expires_in_ms = u64::try_from(self.app.options.executor_expiry.as_millis()).unwrap_or(u64::MAX);
         Ok(Response::new(ReportUseResponse { expires_in_ms }))
+    }
+
+    async fn read_log(&self, request: Request<ReadLogRequest>) -> Result<Response<ReadLogResponse>, Status> {
+        let ReadLogRequest { from_pos, limit } = request.into_inner();
+        let limit = if limit == 0 { EVENTS_PER_MESSAGE } else { limit.min(EVENTS_PER_MESSAGE) };
+        let page = self.app.read_log(from_pos, limit).await.map_err(|error| status(error.into()))?;
+        let batches = page.batches.iter().map(|batch| batch.encode_to_vec()).collect();
+        Ok(Response::new(ReadLogResponse { batches, last_pos: page.last, gone: page.gone }))
     }
 }

@@ -79,12 +79,15 @@ pub struct Item {
     pub checkpoint: Option<CheckpointWrite>,
     /// Commands of the inbox of this shard that these events answer: deleted with the same commit.
     pub inbox_done: Vec<Uuid>,
+    /// Calls that these events cut: their agents are to be told, whatever happens to this process. None with an insert.
+    pub cuts: Vec<CutWrite>,
 }
 
 impl Item {
     /// An item that writes nothing yet.
     pub fn new(execution_id: ExecutionId, tenant: Tenant) -> Self {
-        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done: Vec::new() }
+        let (inbox_done, cuts) = (Vec::new(), Vec::new());
+        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done, cuts }
     }
     /// Refuses what the tables cannot hold, before anything is written.
     pub(crate) fn check(&self, shard: u16) -> Result<(), String> {
@@ -96,6 +99,9 @@ impl Item {
                 Err(format!("log row {} at {} holds {} events", row.first_seq, row.pos, row.count))
             }
             (None, Some(ExecutionWrite::Insert(_))) => Err("an execution begins with an event".into()),
+            (_, Some(ExecutionWrite::Insert(_))) if !self.cuts.is_empty() => {
+                Err("an execution that begins has no call that could be cut".into())
+            }
             _ => Ok(()),
         }
     }
@@ -236,6 +242,19 @@ pub struct CheckpointWrite {
     pub state_snapshot: String,
     /// JSON text.
     pub recovery_instructions: String,
+}
+
+/// A call that was cut at an agent which still has to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutWrite {
+    /// The call: id of its message.
+    pub call: Uuid,
+    /// Where it went.
+    pub instance: String,
+    /// What the agent calls it, when that is known.
+    pub agent_task_id: Option<String>,
+    /// When it was cut.
+    pub cut_at: Timestamp,
 }
 
 /// What became of an item of a group that was committed.

@@ -1,6 +1,6 @@
 //! The executor's journal: what it promises, whichever database is behind it.
 //!
-//! [`Journal`] is five small traits in one object. Writes of executions go through [`Log::commit`] and nothing else.
+//! [`Journal`] is six small traits in one object. Writes of executions go through [`Log::commit`] and nothing else.
 //! Reads see every commit that was answered before they began.
 
 pub mod group;
@@ -189,9 +189,18 @@ pub trait Mail: Send + Sync {
     async fn delete_dead_letter(&self, tenant: &Tenant, id: Uuid) -> Result<bool>;
 }
 
+/// Calls that were cut and whose agents are to be told. They are written with the events that cut them.
+#[async_trait]
+pub trait Cuts: Send + Sync {
+    /// Cut calls of a shard by id, after `after`, at most `limit`.
+    async fn read_cuts(&self, shard: u16, after: Option<Uuid>, limit: u32) -> Result<Vec<CutRow>>;
+    /// Forgets calls whose agents were told or given up, by shard and id. Safe to repeat.
+    async fn delete_cuts(&self, calls: &[(u16, Uuid)]) -> Result<()>;
+}
+
 /// The executor's store.
 #[async_trait]
-pub trait Journal: Log + Executions + Members + Mail {
+pub trait Journal: Log + Executions + Members + Mail + Cuts {
     /// `sqlite` or `postgres`.
     fn backend(&self) -> &'static str;
     /// Whether the database answers.

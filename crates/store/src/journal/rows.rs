@@ -4,7 +4,7 @@ use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::group::{LogRow, MemberId, Wake};
+use super::group::{CutWrite, LogRow, MemberId, Wake};
 
 /// A row of the log with its place.
 #[derive(Clone, Debug)]
@@ -183,6 +183,19 @@ pub struct InboxRow {
     pub body: Bytes,
     /// When it was put.
     pub created_at: Timestamp,
+}
+
+/// A cut call with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutRow {
+    /// The shard.
+    pub shard: u16,
+    /// Tenant of the execution.
+    pub tenant: Tenant,
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The call.
+    pub cut: CutWrite,
 }
 
 /// How far a shard's log has been published, or a consumer has read it.

@@ -42,12 +42,16 @@ macro_rules! migration {
 }
 
 /// The executor's schema.
-pub const EXECUTOR: Schema =
-    Schema { name: "executor", migrations: &[migration!("executor", 1, "0001_journal")] };
+pub const EXECUTOR: Schema = Schema {
+    name: "executor",
+    migrations: &[migration!("executor", 1, "0001_journal"), migration!("executor", 2, "0002_cuts")],
+};
 
 /// The registry's schema.
-pub const REGISTRY: Schema =
-    Schema { name: "registry", migrations: &[migration!("registry", 1, "0001_agents")] };
+pub const REGISTRY: Schema = Schema {
+    name: "registry",
+    migrations: &[migration!("registry", 1, "0001_agents"), migration!("registry", 2, "0002_events")],
+};
 
 /// The planner's schema.
 pub const PLANNER: Schema =

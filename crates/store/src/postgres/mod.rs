@@ -3,6 +3,7 @@
 //! A group is one autocommit statement, never BEGIN … COMMIT: a process that is stopped in between would hold its locks.
 
 mod committer;
+mod cuts;
 mod executions;
 mod fences;
 pub(crate) mod link;

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     journal::{
-        CheckpointRow, DeadLetter, Due, ExecutionRow, InboxRow, LetterState, LogEntry, LogRow, MemberId,
-        MemberRow, PayloadRow, ShardPos, Snapshot,
+        CheckpointRow, CutRow, CutWrite, DeadLetter, Due, ExecutionRow, InboxRow, LetterState, LogEntry,
+        LogRow, MemberId, MemberRow, PayloadRow, ShardPos, Snapshot,
     },
     sqlite::wake_of,
 };
@@ -150,6 +150,21 @@ pub(super) fn inbox(row: &PgRow) -> Result<InboxRow> {
         kind: at(row, 4)?,
         body: body(row, 5)?,
         created_at: time(row, 6)?,
+    })
+}
+
+/// shard, call, tenant, execution_id, instance, agent_task_id, cut_at
+pub(super) fn cut(row: &PgRow) -> Result<CutRow> {
+    Ok(CutRow {
+        shard: shard(row, 0)?,
+        tenant: tenant(row, 2)?,
+        execution_id: ExecutionId::new(at(row, 3)?),
+        cut: CutWrite {
+            call: at(row, 1)?,
+            instance: at(row, 4)?,
+            agent_task_id: at(row, 5)?,
+            cut_at: time(row, 6)?,
+        },
     })
 }
 

@@ -92,6 +92,11 @@ WITH me AS MATERIALIZED (
         $54::uuid[]) AS c(tenant, execution_id, checkpoint_id, seq, created_at, state, instructions, gate)
     WHERE c.gate IS NULL OR c.gate IN (SELECT execution_id FROM born)
     ON CONFLICT DO NOTHING
+), cut AS (
+    INSERT INTO cuts (shard, call, tenant, execution_id, instance, agent_task_id, cut_at)
+    SELECT c.* FROM me, unnest($55::smallint[], $56::uuid[], $57::text[], $58::uuid[], $59::text[], $60::text[],
+        $61::bigint[]) AS c
+    ON CONFLICT DO NOTHING
 )
 SELECT (SELECT count(*) FROM me),
     ARRAY(SELECT execution_id FROM born),
@@ -133,8 +138,10 @@ pub(super) async fn send(
     fence: i64,
     parts: &[Part<'_>],
 ) -> sqlx::Result<Option<Vec<Outcome>>> {
-    let plain =
-        |p: &Part<'_>| p.item.write.is_none() && p.item.checkpoint.is_none() && p.item.inbox_done.is_empty();
+    let plain = |p: &Part<'_>| {
+        let Item { write, checkpoint, inbox_done, cuts, .. } = p.item;
+        write.is_none() && checkpoint.is_none() && inbox_done.is_empty() && cuts.is_empty()
+    };
     let only_log = parts.iter().all(plain);
     let query = sqlx::query(if only_log { LOG_ONLY } else { FULL })
         .bind(by.id.as_str())
@@ -148,7 +155,8 @@ pub(super) async fn send(
     }
     let query = bind_inserts(query, parts);
     let query = bind_updates(query, parts);
-    let row = bind_rest(query, parts).fetch_one(conn).await?;
+    let query = bind_rest(query, parts);
+    let row = bind_cuts(query, parts).fetch_one(conn).await?;
     outcomes(&row, parts)
 }
 
@@ -233,6 +241,18 @@ fn bind_rest<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(points.iter().map(|(_, c)| c.state_snapshot.as_str()).collect::<Vec<_>>())
         .bind(points.iter().map(|(_, c)| c.recovery_instructions.as_str()).collect::<Vec<_>>())
         .bind(points.iter().map(|(p, _)| p.gate()).collect::<Vec<_>>())
+}
+
+fn bind_cuts<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
+    let cuts: Vec<_> = parts.iter().flat_map(|p| p.item.cuts.iter().map(move |cut| (p, cut))).collect();
+    query
+        .bind(cuts.iter().map(|(p, _)| p.shard as i16).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(_, c)| c.call).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(p, _)| p.item.tenant.as_str()).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(p, _)| p.item.execution_id.uuid()).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(_, c)| c.instance.as_str()).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(_, c)| c.agent_task_id.as_deref()).collect::<Vec<_>>())
+        .bind(cuts.iter().map(|(_, c)| c.cut_at.micros()).collect::<Vec<_>>())
 }
 
 fn outcomes(row: &PgRow, parts: &[Part<'_>]) -> sqlx::Result<Option<Vec<Outcome>>> {

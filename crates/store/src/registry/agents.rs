@@ -6,6 +6,7 @@ use super::{
     AgentRow, AgentState, AgentWrite, ChangeKind, Expected, InstanceRow, PutAgentError, RegistryStore,
     agent_id,
     changes::{next_revision, record},
+    events::{Event, record_event},
 };
 use crate::{
     db::{Row, Tx, Value},
@@ -68,6 +69,7 @@ impl RegistryStore {
         tx.write(sql, values).await?;
         put_instances(&mut tx, write).await?;
         record(&mut tx, revision, &write.tenant, &write.agent_id, ChangeKind::Put, write.at).await?;
+        record_event(&mut tx, revision, &write.event).await?;
         let row = read_agent(&mut tx, &write.tenant, &write.agent_id).await?;
         tx.commit().await?;
         row.ok_or(PutAgentError::NotFound)
@@ -123,6 +125,7 @@ impl RegistryStore {
         tenant: &Tenant,
         id: &AgentId,
         state: AgentState,
+        event: &Event,
         at: Timestamp,
     ) -> Result<Option<AgentRow>> {
         let mut tx = self.db.begin().await?;
@@ -135,6 +138,7 @@ impl RegistryStore {
             return read_agent(&mut tx, tenant, id).await;
         }
         record(&mut tx, revision, tenant, id, ChangeKind::Put, at).await?;
+        record_event(&mut tx, revision, event).await?;
         let row = read_agent(&mut tx, tenant, id).await?;
         tx.commit().await?;
         Ok(row)
@@ -146,6 +150,7 @@ impl RegistryStore {
         tenant: &Tenant,
         id: &AgentId,
         only_in: Option<AgentState>,
+        event: &Event,
         at: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.db.begin().await?;
@@ -159,6 +164,7 @@ impl RegistryStore {
         let sql = "DELETE FROM instances WHERE tenant = $1 AND agent_id = $2";
         tx.write(sql, vec![tenant.into(), id.as_str().into()]).await?;
         record(&mut tx, revision, tenant, id, ChangeKind::Removed, at).await?;
+        record_event(&mut tx, revision, event).await?;
         tx.commit().await?;
         Ok(true)
     }

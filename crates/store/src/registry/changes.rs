@@ -63,12 +63,12 @@ impl RegistryStore {
         Ok(Changes::Since(changes))
     }
 
-    /// Deletes changes made before `before`; a watch that has not read them starts again with a snapshot.
-    pub async fn forget_changes(&self, before: Timestamp) -> Result<u64> {
+    /// Deletes changes made before `before`, up to the revision `published`: what is not on the bus stays. A watch that
+    /// has not read them starts again with a snapshot.
+    pub async fn forget_changes(&self, before: Timestamp, published: u64) -> Result<u64> {
         let mut tx = self.db.begin().await?;
-        let floor =
-            "UPDATE revision SET floor = coalesce((SELECT max(revision) FROM changes WHERE at < $1), floor)";
-        tx.write(floor, vec![before.into()]).await?;
+        let floor = "UPDATE revision SET floor = coalesce((SELECT max(revision) FROM changes WHERE at < $1 AND revision <= $2), floor)";
+        tx.write(floor, vec![before.into(), published.into()]).await?;
         let sql = "DELETE FROM changes WHERE revision <= (SELECT floor FROM revision)";
         let forgotten = tx.write(sql, Vec::new()).await?;
         tx.commit().await?;

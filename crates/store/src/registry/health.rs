@@ -1,66 +1,50 @@
 //! Measured health and performance.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use base::{AgentId, Tenant, Timestamp};
+use base::Timestamp;
 
 use super::{
-    ChangeKind, HealthWrite, RegistryStore,
+    AgentEvent, ChangeKind, HealthWrite, RegistryStore,
     changes::{next_revision, record},
+    events::record_event,
 };
 use crate::{
     db::{Tx, Value},
-    journal::{Result, ShardPos},
+    journal::Result,
 };
 
 /// Rows in one statement.
 const ROWS_MAX: usize = 500;
 
 impl RegistryStore {
-    /// Writes the health of instances, many in one statement. With `announce` every agent among them gets a new
-    /// revision, so that watches see it: for changes, not for the regular confirmation that all is as it was.
-    pub async fn record_health(&self, writes: &[HealthWrite], announce: bool, at: Timestamp) -> Result<()> {
-        if writes.is_empty() {
+    /// Writes the health of instances, many in one statement. Every agent of `events` gets a new revision, so that
+    /// watches see it: for changes, not for the regular confirmation that all is as it was.
+    pub async fn record_health(
+        &self,
+        writes: &[HealthWrite],
+        events: &[AgentEvent],
+        at: Timestamp,
+    ) -> Result<()> {
+        if writes.is_empty() && events.is_empty() {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
-        if announce {
-            let agents: BTreeSet<(&Tenant, &AgentId)> =
-                writes.iter().map(|w| (&w.tenant, &w.agent_id)).collect();
-            for (tenant, agent) in agents {
-                let revision = next_revision(&mut tx).await?;
-                let sql = "UPDATE agents SET revision = $3 WHERE tenant = $1 AND agent_id = $2";
-                let values = vec![tenant.into(), agent.as_str().into(), revision.into()];
-                // Revisions have no gaps: an agent that is gone meanwhile is told as gone once more.
-                let kind = match tx.write(sql, values).await? {
-                    0 => ChangeKind::Removed,
-                    _ => ChangeKind::Put,
-                };
-                record(&mut tx, revision, tenant, agent, kind, at).await?;
+        for AgentEvent { tenant, agent_id, event } in events {
+            let revision = next_revision(&mut tx).await?;
+            let sql = "UPDATE agents SET revision = $3 WHERE tenant = $1 AND agent_id = $2";
+            let values = vec![tenant.into(), agent_id.as_str().into(), revision.into()];
+            if tx.write(sql, values).await? > 0 {
+                record(&mut tx, revision, tenant, agent_id, ChangeKind::Put, at).await?;
+                record_event(&mut tx, revision, event).await?;
+            } else {
+                // Revisions have no gaps: an agent that is gone meanwhile is a change that tells nothing.
+                record(&mut tx, revision, tenant, agent_id, ChangeKind::Removed, at).await?;
             }
         }
         for chunk in writes.chunks(ROWS_MAX) {
             update(&mut tx, chunk).await?;
         }
-        tx.commit().await
-    }
-
-    /// Writes what was learnt from events about agents' performance (JSON, the whole document each), together with
-    /// how far the events have been read.
-    pub async fn record_performance(
-        &self,
-        figures: &[(Tenant, AgentId, String)],
-        consumer: &str,
-        cluster: &str,
-        positions: &[ShardPos],
-    ) -> Result<()> {
-        let mut tx = self.db.begin().await?;
-        for (tenant, agent, json) in figures {
-            let sql = "UPDATE agents SET performance = $3::jsonb WHERE tenant = $1 AND agent_id = $2";
-            tx.write(sql, vec![tenant.into(), agent.as_str().into(), json.into()]).await?;
-        }
-        tx.put_positions(consumer, cluster, positions).await?;
         tx.commit().await
     }
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod changes;
+mod events;
 mod health;
 mod watchers;
 
@@ -14,6 +15,7 @@ use crate::{
     journal::Result,
     migrate,
 };
+pub use events::{AgentEvent, Event, Events, StoredEvent};
 
 /// The registry's store.
 #[derive(Clone, Debug)]
@@ -101,6 +103,8 @@ pub struct AgentWrite {
     pub definition: String,
     /// Where it runs. Instances that stay keep their measured health; those that are missing here go.
     pub instances: Vec<InstanceWrite>,
+    /// What is told about it.
+    pub event: Event,
     /// Now.
     pub at: Timestamp,
 }

@@ -155,6 +155,7 @@ fn write_item(tx: &Transaction<'_>, shard: u16, item: &Item) -> Result<Outcome, 
     for command in &item.inbox_done {
         tx.prepare_cached(DONE)?.execute((shard, command.as_bytes()))?;
     }
+    super::cuts::write(tx, shard, item)?;
     Ok(Outcome::Committed)
 }
 

@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit is one fsync of the WAL. The writer thread joins all groups that wait.
 
 mod commit;
+mod cuts;
 mod executions;
 mod lock;
 mod log;

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{id_column, wake_of};
 use crate::journal::{
-    CheckpointRow, DeadLetter, ExecutionRow, InboxRow, LetterState, LogEntry, LogRow, MemberId, MemberRow,
-    PayloadRow, ShardPos,
+    CheckpointRow, CutRow, CutWrite, DeadLetter, ExecutionRow, InboxRow, LetterState, LogEntry, LogRow,
+    MemberId, MemberRow, PayloadRow, ShardPos,
 };
 
 fn bad(column: usize, err: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -131,6 +131,21 @@ pub(crate) fn inbox(row: &Row<'_>) -> Result<InboxRow> {
         kind: row.get(4)?,
         body: body(row, 5)?,
         created_at: time(row, 6)?,
+    })
+}
+
+/// shard, call, tenant, execution_id, instance, agent_task_id, cut_at
+pub(crate) fn cut(row: &Row<'_>) -> Result<CutRow> {
+    Ok(CutRow {
+        shard: row.get(0)?,
+        tenant: tenant(row, 2)?,
+        execution_id: id_column(row, 3, ExecutionId::from_slice)?,
+        cut: CutWrite {
+            call: uuid(row, 1)?,
+            instance: row.get(4)?,
+            agent_task_id: row.get(5)?,
+            cut_at: time(row, 6)?,
+        },
     })
 }
 

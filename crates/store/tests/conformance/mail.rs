@@ -1,8 +1,8 @@
-//! Inbox, positions, dead letters.
+//! Inbox, cut calls, positions, dead letters.
 
 use base::Tenant;
 use bytes::Bytes;
-use store::journal::{DeadLetter, InboxRow, LetterState, Outcome, Rejection, ShardPos};
+use store::journal::{CutWrite, DeadLetter, InboxRow, LetterState, Outcome, Rejection, ShardPos};
 use uuid::Uuid;
 
 use crate::kit::*;
@@ -43,6 +43,40 @@ async fn a_command_waits_until_events_answer_it(kit: Kit) {
     done.inbox_done = vec![Uuid::from_u128(2)];
     assert_eq!(kit.commit(&me, vec![done]).await, [Outcome::Committed]);
     assert!(kit.journal.read_inbox(&[1], 10).await.unwrap().is_empty());
+}
+
+async fn a_cut_call_is_there_with_the_event_that_cut_it_until_it_is_deleted(kit: Kit) {
+    let me = kit.member("a").await;
+    let cut = |n: u128, name: Option<&str>| CutWrite {
+        call: Uuid::from_u128(n),
+        instance: "worker/a".into(),
+        agent_task_id: name.map(str::to_owned),
+        cut_at: at(7),
+    };
+    let mut too_early = start(2);
+    too_early.cuts = vec![cut(9, None)];
+    let refused = kit.commit(&me, vec![start(1), too_early]).await;
+    assert!(matches!(refused[..], [Outcome::Committed, Outcome::Failed(_)]), "{refused:?}");
+    assert!(kit.journal.read_cuts(1, None, 10).await.unwrap().is_empty());
+
+    let mut ended = end(1, 2, 10);
+    ended.cuts = vec![cut(2, Some("t-2")), cut(1, None), cut(3, None)];
+    assert_eq!(kit.commit(&me, vec![ended]).await, [Outcome::Committed]);
+    let found = kit.journal.read_cuts(1, None, 10).await.unwrap();
+    assert_eq!(
+        found.iter().map(|c| c.cut.clone()).collect::<Vec<_>>(),
+        [cut(1, None), cut(2, Some("t-2")), cut(3, None)]
+    );
+    assert!(found.iter().all(|c| (c.shard, c.execution_id, &c.tenant) == (1, id(1), &tenant())));
+    let second = kit.journal.read_cuts(1, Some(Uuid::from_u128(1)), 1).await.unwrap();
+    assert_eq!(second[0].cut, cut(2, Some("t-2")));
+    assert!(kit.journal.read_cuts(2, None, 10).await.unwrap().is_empty(), "of another shard");
+
+    let told = [(1, Uuid::from_u128(1)), (2, Uuid::from_u128(2)), (1, Uuid::from_u128(3))];
+    kit.journal.delete_cuts(&told).await.unwrap();
+    kit.journal.delete_cuts(&told).await.unwrap();
+    let left = kit.journal.read_cuts(1, None, 10).await.unwrap();
+    assert_eq!(left.iter().map(|c| c.cut.call).collect::<Vec<_>>(), [Uuid::from_u128(2)]);
 }
 
 async fn a_published_position_never_falls(kit: Kit) {
@@ -100,6 +134,7 @@ async fn a_dead_letter_is_listed_marked_and_deleted(kit: Kit) {
 
 on_every_backend!(
     a_command_waits_until_events_answer_it,
+    a_cut_call_is_there_with_the_event_that_cut_it_until_it_is_deleted,
     a_published_position_never_falls,
     every_consumer_has_positions_of_its_own,
     a_dead_letter_is_listed_marked_and_deleted,

@@ -8,8 +8,8 @@ use store::{
     Database, DatabaseOptions,
     journal::ShardPos,
     registry::{
-        AgentState, AgentWrite, Change, ChangeKind, Changes, Expected, HealthWrite, InstanceWrite,
-        PutAgentError, RegistryStore, Watcher,
+        AgentEvent, AgentState, AgentWrite, Change, ChangeKind, Changes, Event, Events, Expected,
+        HealthWrite, InstanceWrite, PutAgentError, RegistryStore, Watcher,
     },
 };
 
@@ -42,8 +42,17 @@ fn write(id: &str, hash: &str) -> AgentWrite {
         content_hash: hash.into(),
         definition: format!("{{\"id\": \"{id}\"}}"),
         instances: vec![instance("one"), instance("two")],
+        event: event("put"),
         at: at(5),
     }
+}
+
+fn event(name: &'static str) -> Event {
+    Event { name, data: format!("{{\"told\": \"{name}\"}}") }
+}
+
+fn about(id: &str) -> AgentEvent {
+    AgentEvent { tenant: tenant(), agent_id: agent(id), event: event("health") }
 }
 
 fn health(id: &str, instance: &str, health: &str) -> HealthWrite {
@@ -84,7 +93,7 @@ async fn an_agent_is_registered_updated_and_removed(database: Database) {
     let stale = store.put_agent(&write("writer", "h2"), Expected::Revision(9)).await.unwrap_err();
     assert!(matches!(stale, PutAgentError::Stale { present: 1 }));
 
-    store.record_health(&[health("writer", "two", "healthy")], true, at(8)).await.unwrap();
+    store.record_health(&[health("writer", "two", "healthy")], &[about("writer")], at(8)).await.unwrap();
     let mut second = write("writer", "h2");
     second.instances = vec![instance("two"), instance("three")];
     let second = store.put_agent(&second, Expected::Revision(2)).await.unwrap();
@@ -93,13 +102,15 @@ async fn an_agent_is_registered_updated_and_removed(database: Database) {
     assert_eq!(seen, [("three", "unknown"), ("two", "healthy")], "who stays keeps its health");
     assert_eq!((second.instances[1].score, second.instances[1].heartbeat_at), (90, Some(at(7))));
 
-    let draining =
-        store.set_agent_state(&tenant(), &agent("writer"), AgentState::Draining, at(9)).await.unwrap();
+    let draining = store
+        .set_agent_state(&tenant(), &agent("writer"), AgentState::Draining, &event("draining"), at(9))
+        .await
+        .unwrap();
     assert_eq!(draining.map(|row| (row.revision, row.state)), Some((4, AgentState::Draining)));
-    let id = agent("writer");
-    assert!(!store.remove_agent(&tenant(), &id, Some(AgentState::Active), at(10)).await.unwrap());
-    assert!(store.remove_agent(&tenant(), &id, Some(AgentState::Draining), at(10)).await.unwrap());
-    assert!(!store.remove_agent(&tenant(), &id, None, at(10)).await.unwrap());
+    let (id, gone) = (agent("writer"), event("removed"));
+    assert!(!store.remove_agent(&tenant(), &id, Some(AgentState::Active), &gone, at(10)).await.unwrap());
+    assert!(store.remove_agent(&tenant(), &id, Some(AgentState::Draining), &gone, at(10)).await.unwrap());
+    assert!(!store.remove_agent(&tenant(), &id, None, &gone, at(10)).await.unwrap());
     assert!(store.get_agent(&tenant(), &id).await.unwrap().is_none());
     let kinds: Vec<_> = changes(&store, 0).await.iter().map(|c| (c.revision, c.kind)).collect();
     use ChangeKind::{Put, Removed};
@@ -164,11 +175,11 @@ async fn a_watch_that_is_too_far_behind_is_told_so(database: Database) {
         let write = AgentWrite { at: at(n as i64), ..write(id, "h") };
         store.put_agent(&write, Expected::Absent).await.unwrap();
     }
-    assert_eq!(store.forget_changes(at(2)).await.unwrap(), 2);
+    assert_eq!(store.forget_changes(at(2), u64::MAX).await.unwrap(), 2);
     assert_eq!(store.changes_since(1, 10).await.unwrap(), Changes::Gone);
     assert_eq!(changes(&store, 2).await.len(), 1);
     assert_eq!(changes(&store, 3).await, []);
-    assert_eq!(store.forget_changes(at(2)).await.unwrap(), 0);
+    assert_eq!(store.forget_changes(at(2), u64::MAX).await.unwrap(), 0);
     assert_eq!(changes(&store, 2).await.len(), 1);
 }
 
@@ -182,34 +193,42 @@ async fn health_of_many_instances_is_one_write(database: Database) {
         .flat_map(|id| ["one", "two"].map(|i| health(id, i, "degraded")))
         .chain([HealthWrite { heartbeat_at: None, ..health("nobody", "one", "healthy") }])
         .collect();
-    store.record_health(&writes, false, at(9)).await.unwrap();
+    store.record_health(&writes, &[], at(9)).await.unwrap();
     assert_eq!(store.revision().await.unwrap(), 2, "a confirmation is no change");
     let row = store.get_agent(&tenant(), &agent("b")).await.unwrap().unwrap();
     assert!(row.instances.iter().all(|i| i.health == "degraded" && i.details == "{\"p50_ms\": 3}"));
-    store.record_health(&[], true, at(9)).await.unwrap();
+    store.record_health(&[], &[], at(9)).await.unwrap();
     let silent = HealthWrite { heartbeat_at: None, ..health("b", "one", "unhealthy") };
-    store.record_health(&[silent], true, at(9)).await.unwrap();
+    store.record_health(&[silent], &[about("b")], at(9)).await.unwrap();
     let row = store.get_agent(&tenant(), &agent("b")).await.unwrap().unwrap();
     assert_eq!((row.revision, row.instances[0].health.as_str()), (3, "unhealthy"));
     assert_eq!(row.instances[0].heartbeat_at, Some(at(7)), "no sign of life leaves the last one");
 }
 
-async fn performance_and_position_are_one_write(database: Database) {
+async fn what_changes_tell_is_written_with_them_and_linked(database: Database) {
     let store = open(database).await;
+    assert_eq!(store.events_since(0, 10).await.unwrap().last, 0);
     store.put_agent(&write("a", "h"), Expected::Absent).await.unwrap();
-    let pos = |pos| [ShardPos { shard: 3, incarnation: 2, pos }];
-    let figures = [(tenant(), agent("a"), "{\"calls\": 5}".to_owned())];
-    store.record_performance(&figures, "registry", "one", &pos(10)).await.unwrap();
-    assert_eq!(store.get_agent(&tenant(), &agent("a")).await.unwrap().unwrap().performance, "{\"calls\": 5}");
-    assert_eq!(store.db().read_positions("registry", "one").await.unwrap(), pos(10));
-    let broken = [(tenant(), agent("a"), "not json".to_owned())];
-    if store.record_performance(&broken, "registry", "one", &pos(11)).await.is_err() {
-        assert_eq!(
-            store.db().read_positions("registry", "one").await.unwrap(),
-            pos(10),
-            "neither is written"
-        );
-    }
+    // Of an agent that is gone nothing is told, and the next event links past it.
+    store.record_health(&[], &[about("nobody"), about("a")], at(9)).await.unwrap();
+    let told = store.events_since(0, 10).await.unwrap();
+    let seen: Vec<_> = told.events.iter().map(|e| (e.revision, e.previous, e.name.as_str(), e.at)).collect();
+    assert_eq!(seen, [(1, 0, "put", at(5)), (3, 1, "health", at(9))]);
+    assert_eq!((told.events[1].data.as_str(), told.last, told.gone), ("{\"told\": \"health\"}", 3, false));
+    let one = store.events_since(0, 1).await.unwrap();
+    assert_eq!((one.events.len(), one.last), (1, 3));
+    assert_eq!(store.events_since(1, 10).await.unwrap().events.len(), 1);
+    // What is not published stays; what is gone is said to be gone, but not to those who have it.
+    assert_eq!(store.forget_changes(at(100), 0).await.unwrap(), 0);
+    assert_eq!(store.forget_changes(at(100), 2).await.unwrap(), 2);
+    assert!(store.events_since(0, 10).await.unwrap().gone);
+    let told = store.events_since(2, 10).await.unwrap();
+    assert_eq!((told.events.len(), told.gone), (1, false));
+    store.forget_changes(at(100), 3).await.unwrap();
+    assert_eq!(store.events_since(3, 10).await.unwrap(), Events { events: vec![], last: 3, gone: false });
+    assert!(store.events_since(2, 10).await.unwrap().gone);
+    store.put_position("one", "here", ShardPos { shard: 0, incarnation: 0, pos: 3 }).await.unwrap();
+    assert_eq!(store.db().read_positions("one", "here").await.unwrap()[0].pos, 3);
 }
 
 async fn draining_knows_who_still_calls(database: Database) {
@@ -235,6 +254,6 @@ on_every_database!(
     revisions_have_no_gaps_under_concurrent_writers,
     a_watch_that_is_too_far_behind_is_told_so,
     health_of_many_instances_is_one_write,
-    performance_and_position_are_one_write,
+    what_changes_tell_is_written_with_them_and_linked,
     draining_knows_who_still_calls,
 );

@@ -3,11 +3,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use catalog::snapshot::HealthReport;
-use store::StoreError;
+use catalog::{AgentEntry, snapshot::HealthReport};
+use store::{StoreError, registry::AgentEvent};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{AgentKey, App};
+use super::{AgentKey, App, Known, events::tells};
 
 /// How often expired heartbeats are looked for.
 const EXPIRY_TICK: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub(crate) async fn run(app: Arc<App>) -> anyhow::Result<()> {
 
 impl App {
     async fn write_health(&self, keys: HashSet<AgentKey>, flush: bool) -> Result<(), StoreError> {
-        let (mut told, mut quiet) = (Vec::new(), Vec::new());
+        let (mut told, mut events, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys {
             let Some(known) = self.feed.get(&key.0, &key.1) else { continue };
             if !self.ring.owns(&key.0, &key.1) {
@@ -63,20 +63,28 @@ impl App {
                     let (was, is) = (written.overall.status.as_str(), report.overall.status.as_str());
                     let reason = &report.overall.reason;
                     tracing::info!(tenant = %key.0, agent = %key.1, was, is, %reason, "health changed");
+                    events.push(health_changed(&known, &report));
                     told.push((key, report));
                 }
             }
         }
         if !quiet.is_empty() {
-            self.repo.put_health(&quiet, false, self.now()).await?;
+            self.repo.put_health(&quiet, &[], self.now()).await?;
             self.feed.reread(&quiet.into_iter().map(|(key, _)| key).collect()).await?;
         }
         if !told.is_empty() {
-            self.repo.put_health(&told, true, self.now()).await?;
+            self.repo.put_health(&told, &events, self.now()).await?;
             self.wrote().await?;
         }
         Ok(())
     }
+}
+
+fn health_changed(known: &Known, report: &HealthReport) -> AgentEvent {
+    let old = &known.entry;
+    let after = AgentEntry::new(old.definition.clone(), old.revision, old.state, report.clone());
+    let event = tells("agent.health_changed", Some(old), &after);
+    AgentEvent { tenant: known.tenant.clone(), agent_id: known.id.clone(), event }
 }
 
 /// Whether a report is to be written now.

@@ -127,7 +127,7 @@ impl App {
         let known = self.present(tenant, id).await?;
         match mode {
             LeaveMode::Force => {
-                self.repo.remove(&known.key(), false, self.now()).await?;
+                self.repo.remove(&known, false, self.now()).await?;
                 tracing::info!(%tenant, agent = %id, "agent removed at once; its running calls are cut");
                 self.wrote().await?;
                 return Ok(known);
@@ -164,7 +164,7 @@ impl App {
         let mut removed = false;
         for known in draining {
             if is_quiet(&watchers, &known.tenant, &known.id, known.changed) {
-                removed |= self.repo.remove(&known.key(), true, self.now()).await?;
+                removed |= self.repo.remove(&known, true, self.now()).await?;
                 tracing::info!(tenant = %known.tenant, agent = %known.id, "agent removed: no executor uses it");
             }
         }

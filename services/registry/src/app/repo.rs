@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use store::{
     StoreError,
     registry::{
-        AgentRow, AgentState as RowState, AgentWrite, Changes, Expected, HealthWrite, InstanceRow,
-        InstanceWrite, PutAgentError, RegistryStore,
+        AgentEvent, AgentRow, AgentState as RowState, AgentWrite, Changes, Event, Expected, HealthWrite,
+        InstanceRow, InstanceWrite, PutAgentError, RegistryStore,
     },
 };
 
-use super::board::AgentKey;
+use super::{board::AgentKey, events::tells};
 
 /// Rows read one by one; above it all rows are read in pages.
 const SINGLE_READS_MAX: usize = 200;
@@ -93,7 +93,9 @@ impl Repo {
         definition: &AgentDefinition,
         at: Timestamp,
     ) -> Result<Put, StoreError> {
-        self.put(write(tenant, definition, 1, at), Expected::Absent).await
+        let entry = AgentEntry::new(definition.clone(), 1, AgentState::Active, HealthReport::default());
+        let event = tells("agent.registered", None, &entry);
+        self.put(write(tenant, &entry, event, at), Expected::Absent).await
     }
 
     /// Replaces the definition of exactly the agent that `known` shows; one that drains becomes active again.
@@ -103,8 +105,11 @@ impl Repo {
         definition: &AgentDefinition,
         at: Timestamp,
     ) -> Result<Put, StoreError> {
-        let generation = known.entry.revision + 1;
-        self.put(write(&known.tenant, definition, generation, at), Expected::Revision(known.changed)).await
+        let old = &known.entry;
+        let entry =
+            AgentEntry::new(definition.clone(), old.revision + 1, AgentState::Active, old.health.clone());
+        let event = tells("agent.updated", Some(old), &entry);
+        self.put(write(&known.tenant, &entry, event, at), Expected::Revision(known.changed)).await
     }
 
     async fn put(&self, write: AgentWrite, expected: Expected) -> Result<Put, StoreError> {
@@ -124,30 +129,33 @@ impl Repo {
 
     /// Lets the agent drain.
     pub(crate) async fn drain(&self, known: &Known, at: Timestamp) -> Result<(), StoreError> {
-        self.0.set_agent_state(&known.tenant, &known.id, RowState::Draining, at).await.map(drop)
+        let after = AgentEntry { state: AgentState::Draining, ..known.entry.clone() };
+        let event = tells("agent.draining", Some(&known.entry), &after);
+        self.0.set_agent_state(&known.tenant, &known.id, RowState::Draining, &event, at).await.map(drop)
     }
 
     /// Deletes the agent; with `only_draining` not when it became active again.
     pub(crate) async fn remove(
         &self,
-        key: &AgentKey,
+        known: &Known,
         only_draining: bool,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let only_in = only_draining.then_some(RowState::Draining);
-        self.0.remove_agent(&key.0, &key.1, only_in, at).await
+        let event = tells("agent.removed", Some(&known.entry), &known.entry);
+        self.0.remove_agent(&known.tenant, &known.id, only_in, &event, at).await
     }
 
-    /// Writes measured health: one statement per 500 instances. With `announce` watches see it.
+    /// Writes measured health: one statement per 500 instances. Watches see the agents of `events`.
     pub(crate) async fn put_health(
         &self,
         reports: &[(AgentKey, HealthReport)],
-        announce: bool,
+        events: &[AgentEvent],
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let rows: Vec<HealthWrite> =
             reports.iter().flat_map(|(key, report)| health_rows(key, report)).collect();
-        self.0.record_health(&rows, announce, at).await
+        self.0.record_health(&rows, events, at).await
     }
 
     pub(crate) async fn head(&self) -> Result<u64, StoreError> {
@@ -203,7 +211,8 @@ pub(crate) fn content_hash(definition: &AgentDefinition) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
 }
 
-fn write(tenant: &Tenant, definition: &AgentDefinition, generation: u64, at: Timestamp) -> AgentWrite {
+fn write(tenant: &Tenant, entry: &AgentEntry, event: Event, at: Timestamp) -> AgentWrite {
+    let definition = &entry.definition;
     let instances = definition.instances().into_iter().map(|i| InstanceWrite {
         instance_id: i.id,
         endpoint: i.endpoint,
@@ -216,8 +225,9 @@ fn write(tenant: &Tenant, definition: &AgentDefinition, generation: u64, at: Tim
         tenant: tenant.clone(),
         agent_id: definition.id.clone(),
         content_hash: content_hash(definition),
-        definition: json!({"generation": generation, "definition": definition.to_value()}).to_string(),
+        definition: json!({"generation": entry.revision, "definition": definition.to_value()}).to_string(),
         instances: instances.collect(),
+        event,
         at,
     }
 }

@@ -84,7 +84,11 @@ pub(crate) async fn follow(app: Arc<App>) -> anyhow::Result<()> {
         }
         if tokio::time::Instant::now() >= prune_at && app.ring.leads("prune") {
             let before = base::Timestamp::from_micros(app.now().micros() - CHANGES_KEPT.as_micros() as i64);
-            match app.repo.store().forget_changes(before).await {
+            let pruned = match app.published().await {
+                Ok(published) => app.repo.store().forget_changes(before, published).await,
+                Err(error) => Err(error),
+            };
+            match pruned {
                 Ok(_) => prune_at = tokio::time::Instant::now() + PRUNE_EVERY,
                 Err(error) => tracing::warn!(%error, "old changes were not deleted; trying again"),
             }
