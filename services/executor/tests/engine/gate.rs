@@ -10,7 +10,7 @@ use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
 use store::{
     Journal, OpenError, StoreError,
     journal::{
-        CheckpointRow, Cursor, DeadLetter, Due, ExecutionFilter, ExecutionRow, Executions, Group, InboxRow,
+        CheckpointRow, Cursor, CutRow, Cuts, DeadLetter, Due, ExecutionFilter, ExecutionRow, Executions, Group, InboxRow,
         Item, Join, LetterState, Log, LogEntry, Mail, MemberId, Members, Membership, Outcome, Page,
         PayloadRow, Result, Roster, ShardPos, Snapshot, Swept,
     },
@@ -258,6 +258,16 @@ impl Mail for Gate {
     }
     async fn delete_dead_letter(&self, tenant: &Tenant, id: Uuid) -> Result<bool> {
         self.inner.delete_dead_letter(tenant, id).await
+    }
+}
+
+#[async_trait]
+impl Cuts for Gate {
+    async fn read_cuts(&self, shard: u16, after: Option<Uuid>, limit: u32) -> Result<Vec<CutRow>> {
+        self.inner.read_cuts(shard, after, limit).await
+    }
+    async fn delete_cuts(&self, calls: &[(u16, Uuid)]) -> Result<()> {
+        self.inner.delete_cuts(calls).await
     }
 }
 
