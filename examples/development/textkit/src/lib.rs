@@ -1,0 +1,3 @@
+//! Functions over texts, each from a requirement.
+
+pub mod trimmed;
