@@ -67,6 +67,8 @@ pub enum FailureClass {
     Definition,
     /// An operator said so.
     Operator,
+    /// The budget of the execution is spent.
+    Budget,
 }
 
 impl FailureClass {
@@ -84,6 +86,7 @@ impl FailureClass {
         Self::NoAgent,
         Self::Definition,
         Self::Operator,
+        Self::Budget,
     ];
     /// The text form used in definitions, logs and answers.
     pub const fn as_str(self) -> &'static str {
@@ -100,6 +103,7 @@ impl FailureClass {
             Self::NoAgent => "no_agent",
             Self::Definition => "definition",
             Self::Operator => "operator",
+            Self::Budget => "budget",
         }
     }
     /// Reads the text form.

@@ -66,7 +66,7 @@ impl State {
                 }
                 self.end_task(*task, TaskPhase::Completed, at);
             }
-            Kind::TaskFailed { call, class, message, tolerated } => {
+            Kind::TaskFailed { call, class, message, tolerated, .. } => {
                 self.fail_task(*call, *class, message, *tolerated, at)
             }
             Kind::InputRequired { call, prompt, agent_task_id, context_id, call_us } => {
@@ -139,6 +139,7 @@ impl State {
                 self.late.insert((*call, what.clone()));
             }
             Kind::HistoryWarning { .. } => self.warned = true,
+            _ => {}
         }
     }
 

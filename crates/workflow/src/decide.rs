@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use base::{CheckpointId, FailureClass, Payload, Timestamp};
+use base::{CheckpointId, ExecutionId, FailureClass, Payload, Timestamp};
 
 use crate::{
+    compiled::Compiled,
     event::{Assignment, CallKey, Caller, Decision, Kind},
+    facts::{ChildOutcome, Seed, Spending, Usage, UserEvent, Verdict},
     plan::RetryPolicy,
     state::{CallPhase, CallState, State, Status, TaskPhase, Timer},
 };
@@ -65,6 +67,51 @@ pub enum Input {
     Tick { checkpoint: CheckpointId },
     /// The log grew. Warns at half of the limits and fails the execution at the whole.
     Measure { bytes: u64, events_max: u64, bytes_max: u64 },
+    /// What an attempt cost, before or after its end. A repeat changes nothing.
+    Used { call: CallKey, attempt: u32, usage: Usage },
+    /// A user event. One that was received before changes nothing.
+    Event { event: Arc<UserEvent> },
+    /// A signal. `id`: repeats are known by it; empty = every one is new.
+    Signal { name: Arc<str>, payload: Payload, id: Arc<str>, by: Arc<str> },
+    /// Sets variables: an object.
+    UpdateVars { vars: Payload, by: Arc<str> },
+    /// Somebody decides an approval. `names`: all names under which `by` may answer (its own and its groups'). The form
+    /// was checked against its schema.
+    Decide {
+        task: u32,
+        verdict: Verdict,
+        by: Arc<str>,
+        names: Vec<Arc<str>>,
+        comment: Arc<str>,
+        form: Option<Payload>,
+    },
+    /// An operator lets a step go on; without a task the one that waits longest.
+    GrantStep { task: Option<u32>, by: Arc<str> },
+    /// The event of a task is published.
+    Published { task: u32 },
+    /// The sub-workflow of a task has started.
+    ChildAccepted { task: u32, execution: ExecutionId, version: Arc<str> },
+    /// It cannot start.
+    ChildRefused { task: u32, execution: ExecutionId, class: FailureClass, message: Arc<str> },
+    /// It ended.
+    ChildEnded { task: u32, execution: ExecutionId, outcome: ChildOutcome, spent: Spending },
+    /// Another plan for what has not run yet. `text` is the plan as JSON, `plan` the same compiled.
+    ChangePlan { plan: Arc<Compiled>, text: Payload, by: Arc<str>, reason: Arc<str> },
+    /// Tasks and all that follows them run again.
+    Reset { from: ResetFrom, input: Option<Payload>, by: Arc<str>, reason: Arc<str> },
+    /// Tasks are taken over as done; before anything runs.
+    Seed { from: ExecutionId, tasks: Vec<Seed>, vars: Option<Payload> },
+    /// A task of the plan is driven by events of a topic, or by its edges alone.
+    SwitchMode { task: u32, topic: Option<Arc<str>>, by: Arc<str> },
+}
+
+/// Where an execution is set back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResetFrom {
+    /// These tasks, by index; tasks of the plan, not of a scope's turn.
+    Tasks(Vec<u32>),
+    /// Everything that began or ended after this event (a checkpoint's number).
+    Seq(u64),
 }
 
 /// How somebody ends a wait for a decision.
@@ -98,6 +145,46 @@ pub enum Refusal {
         state: &'static str,
         /// Where it would have to stand.
         wanted: &'static str,
+    },
+    /// There is no such task.
+    #[error("there is no task {task}")]
+    NoTask {
+        /// Index or path.
+        task: String,
+    },
+    /// The principal may not answer.
+    #[error("{by} may not decide {task}; ask {}", .who.join(", "))]
+    NotAsked {
+        /// Who tried.
+        by: String,
+        /// Path of the task.
+        task: String,
+        /// Who may.
+        who: Vec<String>,
+    },
+    /// Too many events wait for somebody to take them.
+    #[error(
+        "the execution keeps {max} events that nobody waits for, its limit; try again when some were taken"
+    )]
+    EventsFull {
+        /// The limit.
+        max: u32,
+    },
+    /// What is given does not fit.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// `vars`, `plan`, `tasks`, …
+        field: &'static str,
+        /// The rule and the remedy.
+        message: String,
+    },
+    /// A changed plan disagrees with what already ran.
+    #[error("task {task}: {what}")]
+    Ran {
+        /// Its path.
+        task: String,
+        /// What the change would do to it, and what to do instead.
+        what: String,
     },
 }
 
@@ -182,6 +269,8 @@ pub(crate) fn decide(state: &State, input: &Input, now: Timestamp) -> Result<Vec
         }
         Input::Tick { checkpoint } => tick(state, *checkpoint, now),
         Input::Measure { bytes, events_max, bytes_max } => measure(state, *bytes, *events_max, *bytes_max),
+        // The nodes that take them come next.
+        _ => vec![],
     })
 }
 
@@ -295,7 +384,7 @@ fn may_retry(state: &State, call: &CallState, policy: &RetryPolicy, failure: &Fa
 pub(crate) fn give_up(state: &State, call: CallKey, class: FailureClass, message: &Arc<str>) -> Kind {
     let plan = state.plan.plan();
     let tolerated = plan.tasks[call.task as usize].optional || state.failures < plan.limits.allowed_failures;
-    Kind::TaskFailed { call, class, message: message.clone(), tolerated }
+    Kind::TaskFailed { call, class, message: message.clone(), tolerated, spared: false }
 }
 
 /// FNV-1a over what names the retry: the jitter is the same on every replica.

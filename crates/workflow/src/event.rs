@@ -2,14 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{AgentId, CheckpointId, Effect, FailureClass, Payload, Timestamp, WorkflowId};
+use base::{AgentId, CheckpointId, Effect, ExecutionId, FailureClass, Payload, Timestamp, WorkflowId};
 
-use crate::plan::RetryPolicy;
+use crate::{
+    facts::{
+        Because, ChildOutcome, ChildStart, PlanChange, Seed, Spending, TurnResult, Usage, UserEvent, Verdict,
+    },
+    plan::{Budget, RetryPolicy},
+};
 
-/// One call of a task: the task's index in the plan and the item's index (0 for a task that does not scatter).
+/// One call of a task: the task's index in the execution and the item's index (0 for a task that does not scatter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallKey {
-    /// Index in [`crate::plan::Plan::tasks`].
+    /// Index in [`crate::State::tasks`]; the tasks of the plan come first, in their order.
     pub task: u32,
     /// Index of the item.
     pub item: u32,
@@ -70,6 +75,56 @@ pub struct Created {
     pub estimated: Duration,
     /// The installation's retry policy when the start was taken.
     pub default_retry: RetryPolicy,
+    /// What sub-workflows, events, budgets, sagas and sessions start with.
+    pub settings: Settings,
+}
+
+/// What an execution starts with beside what every execution has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How long an event or signal that nobody waits for is kept.
+    pub event_ttl: Duration,
+    /// Events and signals that are kept at once; more are refused.
+    pub events_max: u32,
+    /// The task of another execution that started this one.
+    pub parent: Option<Arc<Parent>>,
+    /// The start's own limits, beside the plan's; the lower one holds. A sub-workflow is given what its parent has left.
+    pub budget: Budget,
+    /// Time for all compensation together when the plan does not say; zero = no limit.
+    pub saga_timeout: Duration,
+    /// Session that it belongs to; empty = none.
+    pub session: Arc<str>,
+    /// First values of variables, after the plan's own: an object. What a session loads arrives here.
+    pub vars: Option<Payload>,
+    /// The conversation so far, a list; `session.history` in expressions.
+    pub history: Option<Payload>,
+}
+
+impl Default for Settings {
+    /// Events are kept for a day, ten thousand of them at most; nothing else is limited.
+    fn default() -> Self {
+        Self {
+            event_ttl: Duration::from_secs(24 * 3600),
+            events_max: 10_000,
+            parent: None,
+            budget: Budget::default(),
+            saga_timeout: Duration::ZERO,
+            session: "".into(),
+            vars: None,
+            history: None,
+        }
+    }
+}
+
+/// Where a sub-workflow comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parent {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Path of its task.
+    pub task: Arc<str>,
+    /// Depth of the sub-workflow below the first execution, from 1.
+    pub depth: u32,
 }
 
 /// Where an attempt goes and why.
@@ -100,7 +155,7 @@ pub enum SkipReason {
     Condition,
     /// A task it depends on failed (and that was tolerated).
     DependencyFailed,
-    /// Everything it depends on was skipped.
+    /// Everything it depends on was skipped, or none of the edges to it was taken.
     DependenciesSkipped,
 }
 
@@ -110,7 +165,7 @@ impl SkipReason {
         match self {
             Self::Condition => "its condition is false",
             Self::DependencyFailed => "a task it depends on failed",
-            Self::DependenciesSkipped => "every task it depends on was skipped",
+            Self::DependenciesSkipped => "no way to it was taken",
         }
     }
 }
@@ -141,7 +196,27 @@ impl Kind {
         match self {
             Self::TaskScheduled { task, .. }
             | Self::TaskSkipped { task, .. }
-            | Self::TaskCompleted { task, .. } => Some(*task),
+            | Self::TaskCompleted { task, .. }
+            | Self::TurnStarted { scope: task, .. }
+            | Self::TurnEnded { scope: task, .. }
+            | Self::Routed { task, .. }
+            | Self::TaskCancelled { task, .. }
+            | Self::Picked { task, .. }
+            | Self::WaitOpened { task, .. }
+            | Self::ApprovalAsked { task, .. }
+            | Self::ApprovalEscalated { task, .. }
+            | Self::ApprovalDecided { task, .. }
+            | Self::StepGranted { task, .. }
+            | Self::EventEmitted { task, .. }
+            | Self::EventPublished { task }
+            | Self::ChildStarted { task, .. }
+            | Self::ChildAccepted { task, .. }
+            | Self::ChildEnded { task, .. }
+            | Self::TaskCompensating { task }
+            | Self::TaskCompensated { task }
+            | Self::CompensationFailed { task, .. }
+            | Self::ModeSwitched { task, .. } => Some(*task),
+            Self::VariablesSet { task, .. } => *task,
             Self::AttemptStarted { call, .. }
             | Self::AttemptBound { call, .. }
             | Self::AttemptAdopted { call, .. }
@@ -153,6 +228,8 @@ impl Kind {
             | Self::NeedsDecision { call, .. }
             | Self::DecisionMade { call, .. }
             | Self::NoAgent { call, .. }
+            | Self::TaskRecovered { call, .. }
+            | Self::Spent { call, .. }
             | Self::LateResult { call, .. } => Some(call.task),
             Self::Created(_)
             | Self::Admitted
@@ -163,6 +240,14 @@ impl Kind {
             | Self::Cancelled { .. }
             | Self::Terminated { .. }
             | Self::Checkpoint { .. }
+            | Self::EventReceived { .. }
+            | Self::EventTaken { .. }
+            | Self::SignalReceived { .. }
+            | Self::CompensationStarted { .. }
+            | Self::Compensated
+            | Self::PlanChanged(_)
+            | Self::Reset { .. }
+            | Self::Seeded { .. }
             | Self::HistoryWarning { .. } => None,
         }
     }
@@ -176,7 +261,7 @@ pub enum Kind {
     Created(Arc<Created>),
     /// The execution may run.
     Admitted,
-    /// A task's dependencies are resolved; it makes `items` calls, `width` at once.
+    /// A task's dependencies are resolved; it makes `items` calls (a scope over a list: turns), `width` at once.
     TaskScheduled { task: u32, items: u32, width: u32, scattered: bool },
     /// The task will not run.
     TaskSkipped { task: u32, reason: SkipReason },
@@ -199,8 +284,9 @@ pub enum Kind {
     ItemCompleted { call: CallKey, output: Payload, call_us: u64 },
     /// A task is done. A scattered task has no output here: it is gathered from its items.
     TaskCompleted { task: u32, output: Option<Payload>, call_us: u64 },
-    /// A task failed for good. `tolerated`: the execution goes on.
-    TaskFailed { call: CallKey, class: FailureClass, message: Arc<str>, tolerated: bool },
+    /// A task failed for good. `tolerated`: the execution goes on. `spared`: because an edge catches the failure or what
+    /// follows can go without it, so it does not count as one of the allowed failures.
+    TaskFailed { call: CallKey, class: FailureClass, message: Arc<str>, tolerated: bool, spared: bool },
     /// The agent asks for input.
     InputRequired {
         call: CallKey,
@@ -235,4 +321,64 @@ pub enum Kind {
     LateResult { call: CallKey, what: Arc<str> },
     /// Half of the history limit is used.
     HistoryWarning { events: u64, bytes: u64 },
+    /// A turn of a scope begins: one copy of its body joins the tasks of the execution.
+    TurnStarted { scope: u32, turn: u32, item: Option<Payload>, carry: Option<Payload> },
+    /// A turn ended; what was still open in it is cancelled.
+    TurnEnded { scope: u32, turn: u32, result: TurnResult },
+    /// A switch chose; it is done.
+    Routed { task: u32, cases: Vec<Arc<str>> },
+    /// Nobody needs the task any more.
+    TaskCancelled { task: u32, reason: Arc<str> },
+    /// A failure was answered with a value: the task is done.
+    TaskRecovered { call: CallKey, class: FailureClass, message: Arc<str>, output: Payload },
+    /// An earlier answer named who does the task.
+    Picked { task: u32, name: Arc<str> },
+    /// A task waits: for a time, an event (with this correlation key), a signal or an operator.
+    WaitOpened { task: u32, until: Option<Timestamp>, key: Option<Arc<str>> },
+    /// An event arrived; it is kept until it is taken or expires.
+    EventReceived { event: Arc<UserEvent>, expires: Timestamp },
+    /// These tasks took a kept event.
+    EventTaken { tasks: Vec<u32>, event_id: Arc<str> },
+    /// A signal arrived; it is kept until it is taken. `id`: repeats are known by it; empty = none.
+    SignalReceived { name: Arc<str>, payload: Payload, id: Arc<str>, by: Arc<str> },
+    /// People are asked.
+    ApprovalAsked { task: u32, title: Arc<str> },
+    /// Nobody answered in time: more people may, from this step of the escalation on (from 0).
+    ApprovalEscalated { task: u32, step: u32 },
+    /// Somebody decided. The completion or failure follows.
+    ApprovalDecided { task: u32, verdict: Verdict, by: Arc<str>, comment: Arc<str>, form: Option<Payload> },
+    /// An operator lets a step go on. The completion follows.
+    StepGranted { task: u32, by: Arc<str> },
+    /// Variables were set: by a `set` task, which is done, or by somebody.
+    VariablesSet { task: Option<u32>, vars: Payload, by: Arc<str> },
+    /// A task publishes an event.
+    EventEmitted { task: u32, event: Arc<UserEvent> },
+    /// The event is on its way. The completion follows.
+    EventPublished { task: u32 },
+    /// A task starts another workflow.
+    ChildStarted { task: u32, child: Arc<ChildStart> },
+    /// The other workflow has started, in this version.
+    ChildAccepted { task: u32, version: Arc<str> },
+    /// It ended and spent this. The completion or failure follows.
+    ChildEnded { task: u32, outcome: ChildOutcome, spent: Spending },
+    /// An agent reported what an attempt cost.
+    Spent { call: CallKey, attempt: u32, usage: Usage },
+    /// Completed work is undone from now on; what was open is cancelled.
+    CompensationStarted { because: Because },
+    /// The compensation of a task begins: its task joins the tasks of the execution.
+    TaskCompensating { task: u32 },
+    /// A task is undone.
+    TaskCompensated { task: u32 },
+    /// A task could not be undone, or whether it has to be is unknown: an operator has to look at it.
+    CompensationFailed { task: u32, class: FailureClass, message: Arc<str> },
+    /// The end: all that had to be undone was.
+    Compensated,
+    /// The rest of the graph is another from now on.
+    PlanChanged(Arc<PlanChange>),
+    /// These tasks run again, with another input of the execution when it is given.
+    Reset { tasks: Vec<u32>, input: Option<Payload>, by: Arc<str>, reason: Arc<str> },
+    /// Tasks that are taken over as done from another execution, and its variables.
+    Seeded { from: ExecutionId, tasks: Vec<Seed>, vars: Option<Payload> },
+    /// A task is driven by events of this topic, or by its edges alone.
+    ModeSwitched { task: u32, topic: Option<Arc<str>>, by: Arc<str> },
 }

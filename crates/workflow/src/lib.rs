@@ -9,14 +9,18 @@ mod apply;
 mod compiled;
 mod decide;
 mod event;
+mod facts;
 mod input;
 pub mod plan;
 mod state;
 mod step;
 
 pub use compiled::{Compiled, PlanError};
-pub use decide::{Input, Refusal, Resolution};
-pub use event::{Assignment, CallKey, Caller, Created, Decision, Event, Kind, SkipReason};
+pub use decide::{Input, Refusal, ResetFrom, Resolution};
+pub use event::{Assignment, CallKey, Caller, Created, Decision, Event, Kind, Parent, Settings, SkipReason};
+pub use facts::{
+    Because, ChildOutcome, ChildStart, PlanChange, Seed, Spending, TurnResult, Usage, UserEvent, Verdict,
+};
 pub use input::EvalError;
 pub use state::{Attempt, CallPhase, CallState, Cause, State, Status, TaskPhase, TaskState, Timer};
 pub use step::{Effect, Step, create, fold};

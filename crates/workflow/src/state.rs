@@ -32,11 +32,15 @@ pub enum Status {
     Cancelled,
     /// Over: stopped at once.
     Terminated,
+    /// Completed work is being undone.
+    Compensating,
+    /// Over: it failed or was cancelled, and what it had done is undone.
+    Compensated,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Planning,
         Self::Executing,
         Self::Paused,
@@ -44,6 +48,8 @@ impl Status {
         Self::Failed,
         Self::Cancelled,
         Self::Terminated,
+        Self::Compensating,
+        Self::Compensated,
     ];
     /// The text form of every door.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +61,8 @@ impl Status {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Terminated => "terminated",
+            Self::Compensating => "compensating",
+            Self::Compensated => "compensated",
         }
     }
     /// Reads the text form.
@@ -63,7 +71,10 @@ impl Status {
     }
     /// Whether nothing can follow.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated)
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Terminated | Self::Compensated
+        )
     }
 }
 

@@ -38,6 +38,42 @@ pub enum Effect {
         /// Its number.
         number: u32,
     },
+    /// Start the sub-workflow of the task (`State::child`); a repeat is the same execution.
+    StartChild {
+        /// The task.
+        task: u32,
+    },
+    /// Cancel the sub-workflow of the task: nobody waits for it any more.
+    CancelChild {
+        /// The task.
+        task: u32,
+        /// Its execution.
+        execution: ExecutionId,
+    },
+    /// Publish the event of the task (`State::emitted`); a repeat has the same id.
+    Publish {
+        /// The task.
+        task: u32,
+    },
+    /// Tell the people who are asked (`State::approval`).
+    AskApproval {
+        /// The task.
+        task: u32,
+    },
+    /// Tell the people of this step of the escalation.
+    Escalate {
+        /// The task.
+        task: u32,
+        /// Index of the step.
+        step: u32,
+    },
+    /// Tell an operator that the task could not be undone (`State::undone` says why).
+    DeadLetter {
+        /// The task.
+        task: u32,
+    },
+    /// The plan is another one: what was derived from it is derived again.
+    PlanChanged,
     /// Nothing follows any more.
     Ended,
 }

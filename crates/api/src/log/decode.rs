@@ -11,7 +11,7 @@ use workflow::{
     plan::{Backoff, RetryPolicy},
 };
 
-use super::class_of;
+use super::{class_of, graph};
 
 /// A row that this build cannot read. The replica hands the shard back; it never skips.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ impl LogError {
     }
 }
 
-type Result<T> = std::result::Result<T, LogError>;
+pub(super) type Result<T> = std::result::Result<T, LogError>;
 
 /// Finds large payloads by hash.
 pub type Resolver<'a> = &'a dyn Fn(&[u8; 32]) -> Option<Payload>;
@@ -61,7 +61,7 @@ pub fn decode_payload(p: Option<pb::Payload>, large: Resolver<'_>) -> Result<Pay
     }
 }
 
-fn key(node: u32, item: u32) -> CallKey {
+pub(super) fn key(node: u32, item: u32) -> CallKey {
     CallKey::new(node, item)
 }
 
@@ -69,7 +69,7 @@ fn checkpoint(bytes: &[u8]) -> Result<CheckpointId> {
     CheckpointId::from_slice(bytes).map_err(|e| LogError(e.to_string()))
 }
 
-fn failure(number: u32) -> Result<FailureClass> {
+pub(super) fn failure(number: u32) -> Result<FailureClass> {
     class_of(number).ok_or_else(|| LogError(format!("failure class {number} is unknown to this build")))
 }
 
@@ -114,6 +114,7 @@ fn kind_of(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
             class: failure(t.class)?,
             message: t.message.into(),
             tolerated: t.tolerated,
+            spared: t.spared,
         },
         PbKind::InputRequired(i) => Kind::InputRequired {
             call: key(i.node, i.item),
@@ -150,6 +151,7 @@ fn kind_of(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
         PbKind::Checkpoint(c) => Kind::Checkpoint { checkpoint: checkpoint(&c.checkpoint_id)? },
         PbKind::LateResult(l) => Kind::LateResult { call: key(l.node, l.item), what: l.what.into() },
         PbKind::HistoryWarning(h) => Kind::HistoryWarning { events: h.events, bytes: h.bytes },
+        later => graph::decode(later, large)?,
     })
 }
 
@@ -199,6 +201,7 @@ fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
         candidates: c.candidates.into_iter().map(Into::into).collect(),
         estimated: Duration::from_micros(c.estimated_us),
         default_retry: retry(c.default_retry.unwrap_or_default())?,
+        settings: graph::settings(c.settings, large)?,
     })
 }
 

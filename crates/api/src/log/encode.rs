@@ -31,17 +31,17 @@ pub fn encode_payload(payload: &Payload) -> pb::Payload {
     Encoder { inline_max: usize::MAX, large: Vec::new() }.payload(payload)
 }
 
-struct Encoder {
+pub(super) struct Encoder {
     inline_max: usize,
     large: Vec<Large>,
 }
 
-fn us(d: std::time::Duration) -> u64 {
+pub(super) fn us(d: std::time::Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Encoder {
-    fn payload(&mut self, payload: &Payload) -> pb::Payload {
+    pub(super) fn payload(&mut self, payload: &Payload) -> pb::Payload {
         let media_type = if payload.is_json() { String::new() } else { payload.media_type().to_string() };
         let body = if payload.len() > self.inline_max {
             let hash = payload.hash();
@@ -111,13 +111,16 @@ impl Encoder {
                 output: output.as_ref().map(|p| self.payload(p)),
                 call_us: *call_us,
             }),
-            Kind::TaskFailed { call, class, message, tolerated } => PbKind::TaskFailed(pb::TaskFailed {
-                node: call.task,
-                item: call.item,
-                class: class_number(*class),
-                message: message.to_string(),
-                tolerated: *tolerated,
-            }),
+            Kind::TaskFailed { call, class, message, tolerated, spared } => {
+                PbKind::TaskFailed(pb::TaskFailed {
+                    node: call.task,
+                    item: call.item,
+                    class: class_number(*class),
+                    message: message.to_string(),
+                    tolerated: *tolerated,
+                    spared: *spared,
+                })
+            }
             Kind::InputRequired { call, prompt, agent_task_id, context_id, call_us } => {
                 PbKind::InputRequired(pb::InputRequired {
                     node: call.task,
@@ -178,6 +181,7 @@ impl Encoder {
             Kind::HistoryWarning { events, bytes } => {
                 PbKind::HistoryWarning(pb::HistoryWarning { events: *events, bytes: *bytes })
             }
+            later => self.graph(later),
         }
     }
 
@@ -201,6 +205,7 @@ impl Encoder {
             allocation_timeout_us: us(c.allocation_timeout),
             estimated_us: us(c.estimated),
             default_retry: Some(retry(&c.default_retry)),
+            settings: self.settings(&c.settings),
         }
     }
 }

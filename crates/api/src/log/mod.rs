@@ -5,19 +5,66 @@
 
 mod decode;
 mod encode;
+mod graph;
 mod result;
 
 use base::FailureClass;
+use workflow::{Event, Kind, Settings};
 
 pub use decode::{LogError, Resolver, decode_payload, decode_row};
 pub use encode::{Large, encode_payload, encode_row};
 pub use result::{CallResult, decode_result, encode_result};
 
-/// Schema number of rows written by this build.
-pub const LOG_SCHEMA: u16 = 1;
+/// Newest schema of rows that this build reads.
+pub const LOG_SCHEMA: u16 = 2;
+
+/// The lowest schema that covers `events`: what a row of them is written with. A member that reads only lower ones hands
+/// the shard back.
+pub fn schema_of(events: &[Event]) -> u16 {
+    events.iter().map(|e| since(&e.kind)).max().unwrap_or(1)
+}
+
+/// The schema in which a fact first appeared.
+pub fn since(kind: &Kind) -> u16 {
+    match kind {
+        Kind::Created(created) if created.settings != Settings::default() => 2,
+        Kind::TaskFailed { spared: true, .. } => 2,
+        Kind::AttemptFailed { class, .. } | Kind::TaskFailed { class, .. } | Kind::Failed { class, .. }
+            if class_number(*class) > 12 =>
+        {
+            2
+        }
+        Kind::Created(_)
+        | Kind::Admitted
+        | Kind::TaskScheduled { .. }
+        | Kind::TaskSkipped { .. }
+        | Kind::AttemptStarted { .. }
+        | Kind::AttemptBound { .. }
+        | Kind::AttemptAdopted { .. }
+        | Kind::AttemptFailed { .. }
+        | Kind::ItemCompleted { .. }
+        | Kind::TaskCompleted { .. }
+        | Kind::TaskFailed { .. }
+        | Kind::InputRequired { .. }
+        | Kind::InputProvided { .. }
+        | Kind::NeedsDecision { .. }
+        | Kind::DecisionMade { .. }
+        | Kind::NoAgent { .. }
+        | Kind::Paused { .. }
+        | Kind::Resumed { .. }
+        | Kind::Completed { .. }
+        | Kind::Failed { .. }
+        | Kind::Cancelled { .. }
+        | Kind::Terminated { .. }
+        | Kind::Checkpoint { .. }
+        | Kind::LateResult { .. }
+        | Kind::HistoryWarning { .. } => 1,
+        _ => 2,
+    }
+}
 
 /// Numbers of failure classes in the log.
-const CLASSES: [(FailureClass, u32); 12] = [
+const CLASSES: [(FailureClass, u32); 13] = [
     (FailureClass::Error, 1),
     (FailureClass::Timeout, 2),
     (FailureClass::Unavailable, 3),
@@ -30,6 +77,7 @@ const CLASSES: [(FailureClass, u32); 12] = [
     (FailureClass::NoAgent, 10),
     (FailureClass::Definition, 11),
     (FailureClass::Operator, 12),
+    (FailureClass::Budget, 13),
 ];
 
 /// The log's number of a failure class.

@@ -71,6 +71,7 @@ pub(crate) fn created(input: Value) -> Created {
         candidates: vec![],
         estimated: Duration::ZERO,
         default_retry: RetryPolicy::none(),
+        settings: workflow::Settings::default(),
     }
 }
 

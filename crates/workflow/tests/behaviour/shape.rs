@@ -67,7 +67,7 @@ fn statuses_read_back() {
         assert_eq!(Status::parse(status.as_str()), Some(status));
     }
     assert_eq!(Status::parse("happy"), None);
-    assert_eq!(Status::ALL.iter().filter(|s| s.is_final()).count(), 4);
+    assert_eq!(Status::ALL.iter().filter(|s| s.is_final()).count(), 5);
     for reason in [SkipReason::Condition, SkipReason::DependencyFailed, SkipReason::DependenciesSkipped] {
         assert!(!reason.as_str().is_empty());
     }
@@ -123,8 +123,8 @@ fn every_kind(call: CallKey, log: &[Event]) -> Vec<Kind> {
         Kind::ItemCompleted { call, output: output.clone(), call_us: u64::MAX },
         Kind::TaskCompleted { task, output: Some(output.clone()), call_us: 1 },
         Kind::TaskCompleted { task, output: None, call_us: 1 },
-        Kind::TaskFailed { call, class, message: message.clone(), tolerated: true },
-        Kind::TaskFailed { call, class, message: message.clone(), tolerated: false },
+        Kind::TaskFailed { call, class, message: message.clone(), tolerated: true, spared: false },
+        Kind::TaskFailed { call, class, message: message.clone(), tolerated: false, spared: false },
         Kind::InputRequired { call, prompt, agent_task_id, context_id, call_us: 1 },
         Kind::InputProvided { call, input: payload, by: by.clone() },
         Kind::NeedsDecision { call, message: message.clone() },

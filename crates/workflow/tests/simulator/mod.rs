@@ -210,6 +210,7 @@ impl World {
                 assert!(known, "seed {}: abort of an attempt that never left (asked: {asked})", self.seed);
             }
             Effect::Ended => {}
+            other => panic!("seed {}: no shell for {other:?}", self.seed),
         }
     }
 

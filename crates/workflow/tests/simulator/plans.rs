@@ -135,6 +135,7 @@ pub(crate) fn created(rng: &mut Rng) -> Created {
         candidates: vec![],
         estimated: Duration::ZERO,
         default_retry: retry(rng),
+        settings: workflow::Settings::default(),
     }
 }
 

@@ -215,6 +215,7 @@ impl App {
             candidates: candidates.to_vec(),
             estimated: plan.estimated,
             default_retry: self.defaults.retry.clone(),
+            settings: workflow::Settings::default(),
         }
     }
 }

@@ -133,7 +133,15 @@ impl Lane {
                 }
             }
             Effect::Abort { call, attempt, number } => self.abort(id, call, &attempt, number),
-            Effect::Dispatch { .. } | Effect::Ended => {}
+            Effect::Dispatch { .. }
+            | Effect::StartChild { .. }
+            | Effect::CancelChild { .. }
+            | Effect::Publish { .. }
+            | Effect::AskApproval { .. }
+            | Effect::Escalate { .. }
+            | Effect::DeadLetter { .. }
+            | Effect::PlanChanged
+            | Effect::Ended => {}
         }
     }
 

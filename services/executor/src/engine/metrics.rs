@@ -19,6 +19,7 @@ pub struct EngineMetrics {
     failed: Counter,
     cancelled: Counter,
     terminated: Counter,
+    compensated: Counter,
     execution_duration: Histogram,
     stages_executed: Counter,
     stages_success: Counter,
@@ -47,6 +48,7 @@ impl EngineMetrics {
             failed: end(Status::Failed),
             cancelled: end(Status::Cancelled),
             terminated: end(Status::Terminated),
+            compensated: end(Status::Compensated),
             execution_duration: metrics.histogram(
                 "orchestra.execution.duration",
                 "From creation to end",
@@ -121,7 +123,8 @@ impl EngineMetrics {
             Status::Failed => self.failed.inc(),
             Status::Cancelled => self.cancelled.inc(),
             Status::Terminated => self.terminated.inc(),
-            Status::Planning | Status::Executing | Status::Paused => {}
+            Status::Compensated => self.compensated.inc(),
+            Status::Planning | Status::Executing | Status::Paused | Status::Compensating => {}
         }
         self.ends[0].fetch_add(u64::from(status == Status::Completed), Ordering::Relaxed);
         self.ends[1].fetch_add(1, Ordering::Relaxed);

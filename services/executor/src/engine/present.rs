@@ -98,7 +98,7 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
             let data = json!({"task_id": id(state, *task), "duration_ms": took, "output": output});
             vec![message("task.completed", data)]
         }
-        Kind::TaskFailed { call, class, message: text, tolerated } => {
+        Kind::TaskFailed { call, class, message: text, tolerated, .. } => {
             let data =
                 json!({"code": class.as_str(), "message": &**text, "final": true, "tolerated": tolerated});
             vec![message("error.occurred", of_call(state, *call, data))]
@@ -152,6 +152,8 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
         Kind::HistoryWarning { events, bytes } => {
             vec![message("history.warning", json!({"events": events, "bytes": bytes}))]
         }
+        // Presented once the engine produces them.
+        _ => vec![],
     }
 }
 
