@@ -24,6 +24,7 @@ use crate::{
     postgres::link::{self, Link, retrying},
     sqlite::{FileLock, open_writer},
 };
+pub(crate) use value::bind_postgres;
 pub use value::{Column, Row, Value};
 
 /// How long SQLite waits for a lock of the file.

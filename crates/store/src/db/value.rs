@@ -103,7 +103,7 @@ pub(super) fn bind_sqlite<'q>(
     })
 }
 
-pub(super) fn bind_postgres<'q>(
+pub(crate) fn bind_postgres<'q>(
     query: Query<'q, Postgres, PgArguments>,
     values: &'q [Value],
 ) -> Query<'q, Postgres, PgArguments> {

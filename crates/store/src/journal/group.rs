@@ -81,13 +81,15 @@ pub struct Item {
     pub inbox_done: Vec<Uuid>,
     /// Calls that these events cut: their agents are to be told, whatever happens to this process. None with an insert.
     pub cuts: Vec<CutWrite>,
+    /// Waits for events that these events open or close, at most one change of a task. None with an insert.
+    pub waits: Vec<WaitWrite>,
 }
 
 impl Item {
     /// An item that writes nothing yet.
     pub fn new(execution_id: ExecutionId, tenant: Tenant) -> Self {
-        let (inbox_done, cuts) = (Vec::new(), Vec::new());
-        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done, cuts }
+        let (inbox_done, cuts, waits) = (Vec::new(), Vec::new(), Vec::new());
+        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done, cuts, waits }
     }
     /// Refuses what the tables cannot hold, before anything is written.
     pub(crate) fn check(&self, shard: u16) -> Result<(), String> {
@@ -99,6 +101,9 @@ impl Item {
                 Err(format!("log row {} at {} holds {} events", row.first_seq, row.pos, row.count))
             }
             (None, Some(ExecutionWrite::Insert(_))) => Err("an execution begins with an event".into()),
+            (_, Some(ExecutionWrite::Insert(_))) if !self.waits.is_empty() => {
+                Err("an execution that begins waits from its next step on".into())
+            }
             (_, Some(ExecutionWrite::Insert(_))) if !self.cuts.is_empty() => {
                 Err("an execution that begins has no call that could be cut".into())
             }
@@ -255,6 +260,30 @@ pub struct CutWrite {
     pub agent_task_id: Option<String>,
     /// When it was cut.
     pub cut_at: Timestamp,
+}
+
+/// A wait for events that begins or ends. It is found by topic and key when an event comes
+/// ([`WaitStore`](crate::topics::WaitStore)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitWrite {
+    /// The task waits.
+    Open {
+        /// The task, by its place in the execution.
+        task: u32,
+        /// The topic.
+        topic: String,
+        /// The correlation key; empty = any.
+        key: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The task waits no more.
+    Close {
+        /// The task.
+        task: u32,
+    },
+    /// No task of the execution waits any more. Alone among the changes of an item.
+    CloseAll,
 }
 
 /// What became of an item of a group that was committed.

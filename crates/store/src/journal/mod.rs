@@ -16,7 +16,10 @@ use uuid::Uuid;
 pub use group::*;
 pub use rows::*;
 
-use crate::error::{OpenError, StoreError};
+use crate::{
+    error::{OpenError, StoreError},
+    tables::Tables,
+};
 
 /// Result of a journal call.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -203,6 +206,8 @@ pub trait Cuts: Send + Sync {
 pub trait Journal: Log + Executions + Members + Mail + Cuts {
     /// `sqlite` or `postgres`.
     fn backend(&self) -> &'static str;
+    /// The tables beside the journal: events, triggers, waits, schedules. Usable until the journal is closed.
+    fn tables(&self) -> Tables;
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Deletes executions that ended before `ended_before`, with log, payloads and checkpoints: at most `limit`, never

@@ -44,7 +44,12 @@ macro_rules! migration {
 /// The executor's schema.
 pub const EXECUTOR: Schema = Schema {
     name: "executor",
-    migrations: &[migration!("executor", 1, "0001_journal"), migration!("executor", 2, "0002_cuts")],
+    migrations: &[
+        migration!("executor", 1, "0001_journal"),
+        migration!("executor", 2, "0002_cuts"),
+        migration!("executor", 3, "0003_topics"),
+        migration!("executor", 4, "0004_hooks"),
+    ],
 };
 
 /// The registry's schema.
@@ -75,7 +80,7 @@ impl Schema {
         applied: &[Applied],
         sql: fn(&Migration) -> &'static str,
     ) -> Result<&'static [Migration], OpenError> {
-        let known = self.migrations.len() as u32;
+        let known = self.migrations.last().map_or(0, |m| m.version);
         if let Some(newest) = applied.iter().map(|a| a.version).max().filter(|v| *v > known) {
             return Err(OpenError::NewerSchema { schema: self.name, found: newest, known });
         }

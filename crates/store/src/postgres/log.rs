@@ -110,6 +110,8 @@ WITH old AS MATERIALIZED (
     DELETE FROM payloads USING old WHERE tenant = $1 AND payloads.execution_id = old.execution_id
 ), c AS (
     DELETE FROM checkpoints USING old WHERE tenant = $1 AND checkpoints.execution_id = old.execution_id
+), w AS (
+    DELETE FROM waits USING old WHERE tenant = $1 AND waits.execution_id = old.execution_id
 ), l AS (
     DELETE FROM log USING old WHERE log.execution_id = old.execution_id
 ), e AS (

@@ -30,6 +30,7 @@ use crate::{
     error::{OpenError, StoreError},
     journal::{Group, Journal, Outcome, Result, Swept},
     migrate,
+    tables::Tables,
 };
 use committer::{Bounds, Committer, Job};
 use fences::Fences;
@@ -153,6 +154,10 @@ impl PostgresJournal {
 impl Journal for PostgresJournal {
     fn backend(&self) -> &'static str {
         "postgres"
+    }
+
+    fn tables(&self) -> Tables {
+        Tables::postgres(self.pool.clone())
     }
 
     async fn ping(&self) -> Result<()> {

@@ -14,6 +14,7 @@ use super::i64_of;
 use crate::{
     journal::{
         ExecutionInsert, ExecutionUpdate, ExecutionWrite, Item, Membership, Outcome, Rejection, Summary,
+        WaitWrite,
     },
     sqlite::wake_column,
 };
@@ -97,6 +98,14 @@ WITH me AS MATERIALIZED (
     SELECT c.* FROM me, unnest($55::smallint[], $56::uuid[], $57::text[], $58::uuid[], $59::text[], $60::text[],
         $61::bigint[]) AS c
     ON CONFLICT DO NOTHING
+), closed AS (
+    DELETE FROM waits AS w USING me, unnest($62::text[], $63::uuid[], $64::bigint[]) AS c(tenant, execution_id, task)
+    WHERE w.tenant = c.tenant AND w.execution_id = c.execution_id AND (c.task IS NULL OR w.task = c.task)
+), opened AS (
+    INSERT INTO waits (tenant, execution_id, task, topic, key, since)
+    SELECT w.* FROM me, unnest($65::text[], $66::uuid[], $67::bigint[], $68::text[], $69::text[], $70::bigint[]) AS w
+    ON CONFLICT (tenant, execution_id, task) DO UPDATE SET topic = excluded.topic, key = excluded.key,
+        since = excluded.since
 )
 SELECT (SELECT count(*) FROM me),
     ARRAY(SELECT execution_id FROM born),
@@ -139,8 +148,9 @@ pub(super) async fn send(
     parts: &[Part<'_>],
 ) -> sqlx::Result<Option<Vec<Outcome>>> {
     let plain = |p: &Part<'_>| {
-        let Item { write, checkpoint, inbox_done, cuts, .. } = p.item;
-        write.is_none() && checkpoint.is_none() && inbox_done.is_empty() && cuts.is_empty()
+        let Item { write, checkpoint, inbox_done, cuts, waits, .. } = p.item;
+        let small = inbox_done.is_empty() && cuts.is_empty() && waits.is_empty();
+        write.is_none() && checkpoint.is_none() && small
     };
     let only_log = parts.iter().all(plain);
     let query = sqlx::query(if only_log { LOG_ONLY } else { FULL })
@@ -156,7 +166,8 @@ pub(super) async fn send(
     let query = bind_inserts(query, parts);
     let query = bind_updates(query, parts);
     let query = bind_rest(query, parts);
-    let row = bind_cuts(query, parts).fetch_one(conn).await?;
+    let query = bind_cuts(query, parts);
+    let row = bind_waits(query, parts).fetch_one(conn).await?;
     outcomes(&row, parts)
 }
 
@@ -253,6 +264,27 @@ fn bind_cuts<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(cuts.iter().map(|(_, c)| c.instance.as_str()).collect::<Vec<_>>())
         .bind(cuts.iter().map(|(_, c)| c.agent_task_id.as_deref()).collect::<Vec<_>>())
         .bind(cuts.iter().map(|(_, c)| c.cut_at.micros()).collect::<Vec<_>>())
+}
+
+fn bind_waits<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
+    let (mut closed, mut opened) = (Vec::new(), Vec::new());
+    for (p, wait) in parts.iter().flat_map(|p| p.item.waits.iter().map(move |wait| (p, wait))) {
+        match wait {
+            WaitWrite::Open { task, topic, key, since } => opened.push((p, *task, topic, key, *since)),
+            WaitWrite::Close { task } => closed.push((p, Some(i64::from(*task)))),
+            WaitWrite::CloseAll => closed.push((p, None)),
+        }
+    }
+    query
+        .bind(closed.iter().map(|(p, _)| p.item.tenant.as_str()).collect::<Vec<_>>())
+        .bind(closed.iter().map(|(p, _)| p.item.execution_id.uuid()).collect::<Vec<_>>())
+        .bind(closed.iter().map(|(_, task)| *task).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(p, ..)| p.item.tenant.as_str()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(p, ..)| p.item.execution_id.uuid()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(_, task, ..)| i64::from(*task)).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(_, _, topic, ..)| topic.as_str()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(_, _, _, key, _)| key.as_str()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(.., since)| since.micros()).collect::<Vec<_>>())
 }
 
 fn outcomes(row: &PgRow, parts: &[Part<'_>]) -> sqlx::Result<Option<Vec<Outcome>>> {

@@ -156,6 +156,7 @@ fn write_item(tx: &Transaction<'_>, shard: u16, item: &Item) -> Result<Outcome, 
         tx.prepare_cached(DONE)?.execute((shard, command.as_bytes()))?;
     }
     super::cuts::write(tx, shard, item)?;
+    super::waits::write(tx, item)?;
     Ok(Outcome::Committed)
 }
 

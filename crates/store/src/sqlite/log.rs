@@ -150,6 +150,7 @@ pub(super) fn sweep(tx: &Transaction<'_>, ended_before: Timestamp, limit: u32) -
         for sql in [
             "DELETE FROM payloads WHERE tenant = ?1 AND execution_id = ?2",
             "DELETE FROM checkpoints WHERE tenant = ?1 AND execution_id = ?2",
+            "DELETE FROM waits WHERE tenant = ?1 AND execution_id = ?2",
             "DELETE FROM log WHERE tenant = ?1 AND execution_id = ?2",
             "DELETE FROM executions WHERE tenant = ?1 AND execution_id = ?2",
         ] {

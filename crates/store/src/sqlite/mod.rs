@@ -11,9 +11,13 @@ mod mail;
 mod members;
 mod readers;
 mod rows;
+mod waits;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use base::{BadId, Timestamp};
@@ -23,9 +27,12 @@ use crate::{
     error::{OpenError, StoreError},
     journal::{Journal, Result, Swept, Wake},
     migrate,
+    tables::Tables,
 };
 
 pub(crate) use lock::FileLock;
+pub(crate) use readers::Readers;
+pub(crate) use writer::Writer;
 
 /// Settings of [`SqliteJournal`].
 #[derive(Clone, Debug)]
@@ -62,7 +69,7 @@ impl SqliteOptions {
 /// The journal in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteJournal {
-    writer: writer::Writer,
+    writer: Arc<writer::Writer>,
     readers: readers::Readers,
 }
 
@@ -83,7 +90,7 @@ impl SqliteJournal {
         let writer = writer::Writer::start(conn, lock, options.queue, bounds)
             .map_err(|err| OpenError::Failed { what: "a thread".into(), why: err.to_string() })?;
         let readers = readers::Readers::new(&options.path, options.readers);
-        Ok(Self { writer, readers })
+        Ok(Self { writer: Arc::new(writer), readers })
     }
 }
 
@@ -91,6 +98,10 @@ impl SqliteJournal {
 impl Journal for SqliteJournal {
     fn backend(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn tables(&self) -> Tables {
+        Tables::sqlite(self.writer.clone(), self.readers.clone())
     }
 
     async fn ping(&self) -> Result<()> {

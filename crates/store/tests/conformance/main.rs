@@ -30,4 +30,6 @@ mod members;
 mod postgres_only;
 mod proxy;
 mod retention;
+mod schedules;
 mod sqlite_only;
+mod topics;

@@ -276,6 +276,9 @@ impl Journal for Gate {
     fn backend(&self) -> &'static str {
         self.inner.backend()
     }
+    fn tables(&self) -> store::Tables {
+        self.inner.tables()
+    }
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
