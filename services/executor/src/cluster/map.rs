@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use base::{AgentId, ExecutionId};
+use base::{AgentId, ExecutionId, WorkflowId};
 use store::journal::{MemberRow, Roster};
 
 /// A living replica.
@@ -97,7 +97,16 @@ impl ShardMap {
 
 /// The shard whose owner lends the slots of an agent's instances.
 pub(crate) fn shard_of_agent(agent: &AgentId, shards: u16) -> u16 {
-    let hash = blake3::hash(agent.as_str().as_bytes());
+    shard_of(agent.as_str().as_bytes(), shards)
+}
+
+/// The shard whose owner lends the places of a workflow that limits itself.
+pub(crate) fn shard_of_workflow(workflow: WorkflowId, shards: u16) -> u16 {
+    shard_of(workflow.as_bytes(), shards)
+}
+
+fn shard_of(id: &[u8], shards: u16) -> u16 {
+    let hash = blake3::hash(id);
     let mut low = [0u8; 8];
     low.copy_from_slice(&hash.as_bytes()[..8]);
     (u64::from_le_bytes(low) % u64::from(shards.max(1))) as u16

@@ -11,6 +11,7 @@ mod lending;
 mod map;
 mod members;
 mod others;
+mod places;
 mod publish;
 mod replay;
 mod serve;
@@ -201,6 +202,7 @@ impl Seat {
         if !inner.alone {
             // Until it is known who else is here.
             inner.engine.set_lent(Some(std::collections::HashMap::new()));
+            inner.engine.set_lent_places(Some(std::collections::HashMap::new()));
         }
         let mut tasks = renewal;
         if let (Some(publisher), Some(rows)) = (publisher, rows) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use api::Fault;
-use base::ExecutionId;
+use base::{ExecutionId, WorkflowId};
 use prost::Message as _;
 use proto::executor::internal::v1 as pb;
 use workflow::CallKey;
 
-use super::{Cluster, Inner, courier, lending::instance_key, replay, slots::Report};
+use super::{Cluster, Inner, courier, lending::instance_key, places, replay, slots::Report};
 use crate::engine::{ForeignReport, away};
 
 /// Rows of one answer to `ReadLog`.
@@ -76,7 +76,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lends slots of the agents that hash to a shard of this member.
+    /// Lends slots of the agents, and places of the workflows, that hash to a shard of this member.
     pub fn lend_slots(&self, request: &pb::LendSlotsRequest) -> pb::LendSlotsResponse {
         let inner = &self.inner;
         let map = inner.map.load();
@@ -92,6 +92,17 @@ impl Cluster {
         let reports: Vec<_> = request.wants.iter().filter_map(report).collect();
         let borrower: Arc<str> = request.member_id.as_str().into();
         let grants = if known { inner.lend(&borrower, &reports) } else { Vec::new() };
+        let asks: Vec<_> = request.places.iter().filter_map(places::decode).collect();
+        let places = if known {
+            inner.see(&map);
+            inner.lend_places(&borrower, request.incarnation, &asks)
+        } else {
+            Vec::new()
+        };
+        let place = |(workflow, granted): (WorkflowId, u32)| pb::PlaceGrant {
+            workflow_id: workflow.to_string(),
+            granted,
+        };
         let grant = |(key, granted): ((base::AgentId, Arc<str>), u32)| pb::SlotGrant {
             tenant: base::Tenant::default().to_string(),
             agent_id: key.0.to_string(),
@@ -99,7 +110,11 @@ impl Cluster {
             granted,
         };
         let lease_ms = u64::try_from(inner.options.lease.as_millis()).unwrap_or(u64::MAX);
-        pb::LendSlotsResponse { grants: grants.into_iter().map(grant).collect(), lease_ms }
+        pb::LendSlotsResponse {
+            grants: grants.into_iter().map(grant).collect(),
+            lease_ms,
+            places: places.into_iter().map(place).collect(),
+        }
     }
 
     /// Whether this member takes shards; told that it got some it looks at once.

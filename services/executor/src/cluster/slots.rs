@@ -1,11 +1,13 @@
-//! Hard limits across replicas: who may use how many slots of an instance. Pure.
+//! Hard limits across replicas: who may use how many slots of an instance, or places of a workflow. Pure.
 //!
-//! For every agent one replica lends: the owner of the shard that the agent's id hashes to. A borrower says how many
-//! slots it uses, wants and believes to hold; the lender counts for it what it may possibly use until it has confirmed
-//! less. So the sum of what all may use never exceeds the capacity, whichever answers are lost.
+//! For every agent and every workflow that limits itself one replica lends: the owner of the shard that its id hashes
+//! to. A borrower says how many slots it uses, wants and believes to hold; the lender counts for it what it may possibly
+//! use until it has confirmed less. So the sum of what all may use never exceeds the capacity, whichever answers are
+//! lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     sync::Arc,
 };
 
@@ -14,12 +16,12 @@ use base::AgentId;
 /// Agent, and `agent/instance`.
 pub(crate) type InstanceKey = (AgentId, Arc<str>);
 
-/// What a borrower says about an instance.
+/// What a borrower says about what it shares with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// Calls in flight.
+    /// Calls in flight, or executions that run.
     pub(crate) in_use: u32,
-    /// Calls that wait.
+    /// Calls or executions that wait.
     pub(crate) want: u32,
     /// Slots it believes to hold.
     pub(crate) held: u32,
@@ -33,25 +35,38 @@ struct Account {
     counted: u32,
 }
 
-/// The books of a lender.
-#[derive(Debug, Default)]
-pub(crate) struct Lender {
-    instances: HashMap<InstanceKey, BTreeMap<Arc<str>, Account>>,
+/// The books of a lender of what is named by `K`.
+#[derive(Debug)]
+pub(crate) struct Lender<K> {
+    accounts: HashMap<K, BTreeMap<Arc<str>, Account>>,
+    /// What nobody wants is lent too.
+    reserve: bool,
 }
 
-impl Lender {
+impl<K: Clone + Eq + Hash> Lender<K> {
+    /// Lends everything at once: what nobody wants is a reserve of all, so that a call seldom has to ask first. For
+    /// what borrowers report in every round.
+    pub(crate) fn with_reserve() -> Self {
+        Self { accounts: HashMap::new(), reserve: true }
+    }
+
+    /// Lends what is wanted: who reports that it uses and wants nothing holds nothing.
+    pub(crate) fn on_demand() -> Self {
+        Self { accounts: HashMap::new(), reserve: false }
+    }
+
     /// Takes a report and says how many slots the borrower may use from now on. `known`: what earlier lenders gave has
     /// run out or was reported; until then nobody gets more than it holds.
     pub(crate) fn lend(
         &mut self,
-        key: &InstanceKey,
+        key: &K,
         capacity: u32,
         borrower: &Arc<str>,
         report: Report,
         living: &BTreeSet<Arc<str>>,
         known: bool,
     ) -> u32 {
-        let accounts = self.instances.entry(key.clone()).or_default();
+        let accounts = self.accounts.entry(key.clone()).or_default();
         accounts.retain(|member, _| living.contains(member));
         for member in living {
             accounts.entry(member.clone()).or_default();
@@ -62,7 +77,8 @@ impl Lender {
         let target = match known {
             true => {
                 let asks: Vec<(u32, u32)> = accounts.values().map(|a| (a.in_use, a.want)).collect();
-                let shares = divide(capacity, &asks);
+                let shares =
+                    if self.reserve { divide(capacity, &asks) } else { divide_wanted(capacity, &asks) };
                 accounts.keys().position(|m| m == borrower).map_or(0, |i| shares[i])
             }
             false => held,
@@ -72,25 +88,33 @@ impl Lender {
         if let Some(own) = accounts.get_mut(borrower) {
             own.counted = granted.max(held).max(in_use);
         }
+        if accounts.values().all(|a| (a.counted, a.want) == (0, 0)) {
+            self.accounts.remove(key);
+        }
         granted
     }
 
-    /// The shard of these agents has left: another replica lends now.
-    pub(crate) fn forget(&mut self, mut gone: impl FnMut(&AgentId) -> bool) {
-        self.instances.retain(|(agent, _), _| !gone(agent));
+    /// The shard of these has left: another replica lends now.
+    pub(crate) fn forget(&mut self, mut gone: impl FnMut(&K) -> bool) {
+        self.accounts.retain(|key, _| !gone(key));
     }
 }
 
 /// Divides `capacity` among replicas that use and want so many (`in_use`, `want`). What is in use stays; then wants are
 /// met evenly; what is left over is a reserve for all, so that a call seldom has to ask first.
 pub(crate) fn divide(capacity: u32, asks: &[(u32, u32)]) -> Vec<u32> {
+    let wanted = divide_wanted(capacity, asks);
+    let reserve: Vec<(u32, u32)> = wanted.iter().map(|n| (*n, capacity.max(*n))).collect();
+    fill(capacity, &reserve)
+}
+
+/// As [`divide`], without the reserve: nobody gets more than it uses and wants.
+pub(crate) fn divide_wanted(capacity: u32, asks: &[(u32, u32)]) -> Vec<u32> {
     let used: Vec<(u32, u32)> = asks
         .iter()
         .map(|(used, want)| (*used, used.saturating_add(*want).min(capacity.max(*used))))
         .collect();
-    let wanted = fill(capacity, &used);
-    let reserve: Vec<(u32, u32)> = wanted.iter().map(|n| (*n, capacity.max(*n))).collect();
-    fill(capacity, &reserve)
+    fill(capacity, &used)
 }
 
 /// Raises all from their lower bound to one level, within their upper bound, until `capacity` is spent.
@@ -148,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_new_lender_gives_nobody_more_than_it_holds() {
-        let (mut lender, living) = (Lender::default(), names(2));
+        let (mut lender, living) = (Lender::with_reserve(), names(2));
         let report = Report { in_use: 1, want: 9, held: 3 };
         assert_eq!(lender.lend(&key(), 10, &"m0".into(), report, &living, false), 3);
         assert_eq!(
@@ -159,8 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_nothing_keeps_no_place_of_a_workflow() {
+        let (mut lender, living) = (Lender::on_demand(), names(2));
+        let (m0, m1): (Arc<str>, Arc<str>) = ("m0".into(), "m1".into());
+        let want = |want, held| Report { want, held, ..Report::default() };
+        assert_eq!(lender.lend(&key(), 2, &m0, want(1, 0), &living, true), 1, "not the second one too");
+        assert_eq!(lender.lend(&key(), 2, &m1, want(5, 0), &living, true), 1);
+        assert_eq!(lender.lend(&key(), 2, &m0, want(0, 1), &living, true), 0);
+        assert_eq!(
+            lender.lend(&key(), 2, &m1, want(5, 1), &living, true),
+            1,
+            "until it has said that it is gone"
+        );
+        assert_eq!(lender.lend(&key(), 2, &m0, want(0, 0), &living, true), 0);
+        assert_eq!(lender.lend(&key(), 2, &m1, want(5, 1), &living, true), 2);
+        assert_eq!(lender.lend(&key(), 2, &m1, want(0, 0), &living, true), 0);
+        assert!(lender.accounts.is_empty(), "nothing is remembered of what nobody uses");
+    }
+
+    #[test]
     fn slots_of_a_dead_replica_are_free_again() {
-        let mut lender = Lender::default();
+        let mut lender = Lender::with_reserve();
         let greedy = Report { want: 10, ..Report::default() };
         assert_eq!(lender.lend(&key(), 10, &"m0".into(), greedy, &names(2), true), 10);
         assert_eq!(lender.lend(&key(), 10, &"m1".into(), greedy, &names(2), true), 0);
@@ -187,17 +230,18 @@ mod tests {
         #[test]
         fn calls_never_exceed_the_capacity(
             capacity in 1u32..20,
+            reserve in any::<bool>(),
             steps in prop::collection::vec((0usize..3, 0u32..12, any::<bool>(), 0u8..20), 1..200),
         ) {
             let living = names(3);
             let members: Vec<Arc<str>> = living.iter().cloned().collect();
             let (mut held, mut used) = ([0u32; 3], [0u32; 3]);
-            let mut lender = Lender::default();
+            let mut lender = if reserve { Lender::with_reserve() } else { Lender::on_demand() };
             let mut reported: BTreeSet<usize> = (0..3).collect();
             for (who, want, lost, event) in steps {
                 if event == 0 {
                     // The shard moves: the new lender knows nothing until all have reported.
-                    lender = Lender::default();
+                    lender = if reserve { Lender::with_reserve() } else { Lender::on_demand() };
                     reported.clear();
                 }
                 reported.insert(who);

@@ -1,4 +1,7 @@
 //! How many executions run at once, and who waits for a place.
+//!
+//! The places of the replica are soft: its share of the cluster's. The places of a workflow that limits itself are hard:
+//! among others a replica uses those that it was lent.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,10 +9,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use base::{ExecutionId, WorkflowId};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::msg::Msg;
 
@@ -31,10 +38,26 @@ struct Waiter {
     lane: mpsc::UnboundedSender<Msg>,
 }
 
+/// What a replica uses and would like to use of the places of a workflow that limits itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PlaceDemand {
+    /// Executions of it at once, over all replicas.
+    pub(crate) limit: u32,
+    pub(crate) in_use: u32,
+    pub(crate) want: u32,
+    /// What it was lent and goes on to use: never more than it uses and wants.
+    pub(crate) held: u32,
+}
+
 #[derive(Default)]
 struct Inner {
     active: u32,
-    by_workflow: HashMap<WorkflowId, u32>,
+    /// Executions that run, of workflows that limit themselves.
+    by_workflow: HashMap<WorkflowId, PlaceDemand>,
+    /// Places that other replicas lend to this one, none where absent; `None` = it is alone: all.
+    lent: Option<HashMap<WorkflowId, u32>>,
+    /// Executions whose shard has left. Their next owner may not have counted them yet: for a while both do.
+    departed: Vec<(Instant, WorkflowId)>,
     /// Higher priority first, then first come.
     queue: BTreeMap<(i64, u64), Waiter>,
     places: HashMap<ExecutionId, (i64, u64)>,
@@ -62,12 +85,20 @@ pub(crate) struct Admission {
     /// This replica's share of them.
     max: AtomicU32,
     queue_max: u32,
+    /// What is wanted or used of lent places has changed.
+    wanting: Notify,
     inner: Mutex<Inner>,
 }
 
 impl Admission {
     pub(crate) fn new(max: u32, queue_max: u32) -> Self {
-        Self { whole: max.max(1), max: AtomicU32::new(max.max(1)), queue_max, inner: Mutex::default() }
+        Self {
+            whole: max.max(1),
+            max: AtomicU32::new(max.max(1)),
+            queue_max,
+            wanting: Notify::new(),
+            inner: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -121,6 +152,9 @@ impl Admission {
         let place = (-i64::from(priority), inner.next);
         inner.queue.insert(place, Waiter { id, workflow, limit, lane: lane.clone() });
         inner.places.insert(id, place);
+        if limit.is_some() && inner.lent.is_some() {
+            self.wanting.notify_one();
+        }
         Admitted::Queued(inner.queue.range(..=place).count() as u32)
     }
 
@@ -138,8 +172,77 @@ impl Admission {
     /// An execution ended or was put aside: its place goes to the next that may run.
     pub(crate) fn leave(&self, workflow: WorkflowId, limit: Option<u32>) {
         let mut inner = self.lock();
-        inner.give_back(workflow, limit);
+        inner.active = inner.active.saturating_sub(1);
+        if limit.is_some() {
+            inner.give_back(workflow);
+            if inner.lent.is_some() {
+                self.wanting.notify_one();
+            }
+        }
         inner.admit_next(self.places());
+    }
+
+    /// The shard of an execution that runs is about to leave: its place of the workflow stays counted here for a while
+    /// after [`Admission::leave`].
+    pub(crate) fn departs(&self, workflow: WorkflowId, limit: Option<u32>) {
+        if let Some(limit) = limit {
+            let mut inner = self.lock();
+            inner.take_of_workflow(workflow, limit);
+            inner.departed.push((Instant::now(), workflow));
+        }
+    }
+
+    /// Places of workflows that other replicas lend to this one, none where absent; `None` = it is alone: all.
+    pub(crate) fn set_lent(&self, lent: Option<HashMap<WorkflowId, u32>>) {
+        let mut inner = self.lock();
+        inner.lent = lent;
+        inner.admit_next(self.places());
+    }
+
+    /// What is used and wanted of the places of workflows that limit themselves. From now on the places are shared with
+    /// others: what is held and neither used nor wanted is given back by this. Executions that departed longer than
+    /// `departed` ago are the business of their new owner. `None` while executions are being read back: what they use
+    /// is not known yet.
+    pub(crate) fn share_places(&self, departed: Duration) -> Option<HashMap<WorkflowId, PlaceDemand>> {
+        let mut inner = self.lock();
+        while let Some((at, workflow)) = inner.departed.first().copied()
+            && at.elapsed() >= departed
+        {
+            inner.departed.remove(0);
+            inner.give_back(workflow);
+        }
+        let had_all = inner.lent.is_none();
+        if inner.settling > 0 {
+            inner.lent.get_or_insert_default();
+            return None;
+        }
+        let mut demand = inner.by_workflow.clone();
+        for waiter in inner.queue.values() {
+            if let Some(limit) = waiter.limit {
+                let of = demand.entry(waiter.workflow).or_default();
+                (of.limit, of.want) = (of.limit.max(limit), of.want + 1);
+            }
+        }
+        for workflow in inner.lent.iter().flatten().map(|(workflow, _)| *workflow) {
+            demand.entry(workflow).or_default();
+        }
+        for (workflow, of) in &mut demand {
+            let lent = inner.lent.as_ref().and_then(|lent| lent.get(workflow).copied()).unwrap_or(0);
+            of.held = if had_all { of.limit } else { lent }.min(of.in_use + of.want);
+        }
+        inner.lent = Some(demand.iter().filter(|(_, of)| of.held > 0).map(|(w, of)| (*w, of.held)).collect());
+        Some(demand)
+    }
+
+    /// Waits until what is used or wanted of lent places changes.
+    pub(crate) async fn wanting(&self) {
+        self.wanting.notified().await;
+    }
+
+    /// Whether an execution waits that only a place from others can let in.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        let inner = self.lock();
+        inner.lent.is_some() && inner.queue.values().any(|w| w.limit.is_some())
     }
 
     /// An execution ended before it ran.
@@ -153,24 +256,32 @@ impl Admission {
 
 impl Inner {
     fn room(&self, max: u32, workflow: WorkflowId, limit: Option<u32>) -> bool {
-        let own = limit.is_none_or(|l| self.by_workflow.get(&workflow).copied().unwrap_or(0) < l);
+        let own = limit.is_none_or(|limit| {
+            let may = match &self.lent {
+                None => limit,
+                Some(lent) => lent.get(&workflow).map_or(0, |n| (*n).min(limit)),
+            };
+            self.by_workflow.get(&workflow).map_or(0, |of| of.in_use) < may
+        });
         self.active < max && own
     }
 
     fn take(&mut self, workflow: WorkflowId, limit: Option<u32>) {
         self.active += 1;
-        if limit.is_some() {
-            *self.by_workflow.entry(workflow).or_default() += 1;
+        if let Some(limit) = limit {
+            self.take_of_workflow(workflow, limit);
         }
     }
 
-    fn give_back(&mut self, workflow: WorkflowId, limit: Option<u32>) {
-        self.active = self.active.saturating_sub(1);
-        if limit.is_some()
-            && let Some(n) = self.by_workflow.get_mut(&workflow)
-        {
-            *n = n.saturating_sub(1);
-            if *n == 0 {
+    fn take_of_workflow(&mut self, workflow: WorkflowId, limit: u32) {
+        let of = self.by_workflow.entry(workflow).or_default();
+        (of.limit, of.in_use) = (of.limit.max(limit), of.in_use + 1);
+    }
+
+    fn give_back(&mut self, workflow: WorkflowId) {
+        if let Some(of) = self.by_workflow.get_mut(&workflow) {
+            of.in_use = of.in_use.saturating_sub(1);
+            if of.in_use == 0 {
                 self.by_workflow.remove(&workflow);
             }
         }

@@ -236,6 +236,9 @@ impl Lane {
                         self.shared.dispatcher.forget(id, call);
                     }
                 }
+                if let Some(plan) = self.plans.get(&id).filter(|_| hot.admitted) {
+                    self.shared.admission.departs(plan.workflow_id, plan.concurrency());
+                }
                 self.drop_place(&hot);
             }
         }
@@ -287,10 +290,12 @@ impl Lane {
                 self.hot.get(*id).is_some_and(|hot| {
                     let rested = hot.idle_since.is_some_and(|since| now.since(since) >= after);
                     let wakes = hot.state.next_timer(hot.fired_to);
+                    // Who holds one of its workflow's few places stays where they are counted.
+                    let limited = self.plans.get(*id).is_some_and(|plan| plan.concurrency().is_some());
                     // Who follows or waits keeps it here for as long as he does.
                     let alone = hot.watchers.iter().all(|w| w.is_closed())
                         && hot.waiters.iter().all(|w| w.is_closed());
-                    alone && rested && hot.settled() && wakes.is_none_or(|at| at > soon)
+                    alone && rested && !limited && hot.settled() && wakes.is_none_or(|at| at > soon)
                 })
             })
             .copied()

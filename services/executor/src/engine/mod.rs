@@ -42,6 +42,7 @@ use lane::{Inbox, Lane};
 pub(crate) use msg::away;
 use msg::{Msg, stopping};
 
+pub(crate) use admission::PlaceDemand;
 pub use admission::Settling;
 pub use dispatch::NeedClass;
 pub use hot::CallProgress;
@@ -452,9 +453,31 @@ impl Engine {
         self.shared.dispatcher.demand()
     }
 
-    /// Waits until a call waits for a slot that this replica was not lent.
+    /// Waits until a call waits for a slot, or an execution for a place, that this replica was not lent; or until it
+    /// needs a place no longer.
     pub(crate) async fn wanting(&self) {
-        self.shared.dispatcher.wanting().await;
+        tokio::select! {
+            () = self.shared.dispatcher.wanting() => {}
+            () = self.shared.admission.wanting() => {}
+        }
+    }
+
+    /// How many places of workflows that limit themselves other replicas lend to this one; `None` = it is alone and
+    /// uses them all.
+    pub(crate) fn set_lent_places(&self, lent: Option<HashMap<WorkflowId, u32>>) {
+        self.shared.admission.set_lent(lent);
+    }
+
+    /// Places of workflows that limit themselves: in use, wanted and held. From now on they are shared with others.
+    /// Executions whose shard left longer than `departed` ago do not count here any more. `None` while executions are
+    /// being read back.
+    pub(crate) fn share_places(&self, departed: Duration) -> Option<HashMap<WorkflowId, PlaceDemand>> {
+        self.shared.admission.share_places(departed)
+    }
+
+    /// Whether an execution waits for a place that others may lend.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        self.shared.admission.waits_for_others()
     }
 
     /// The plan of a start.

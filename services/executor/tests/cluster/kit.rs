@@ -28,8 +28,8 @@ pub(crate) const SHARDS: u16 = 8;
 pub(crate) const LEASE: Duration = Duration::from_millis(1500);
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// `w`: three tasks, one after the other.
-struct OnePlan;
+/// `w`: three tasks, one after the other; executions at once.
+struct OnePlan(Option<u32>);
 
 #[async_trait]
 impl PlanSource for OnePlan {
@@ -44,7 +44,9 @@ impl PlanSource for OnePlan {
             serde_json::json!({"id": format!("t{n}"), "need": {"agent": "worker"}, "input": "execution", "after": after})
         };
         let tasks: Vec<_> = (0..3).map(task).collect();
-        let plan = serde_json::json!({"schema": 1, "name": "w", "version": "1", "tasks": tasks});
+        let limits = serde_json::json!({"concurrency": self.0});
+        let plan =
+            serde_json::json!({"schema": 1, "name": "w", "version": "1", "tasks": tasks, "limits": limits});
         Ok(FoundPlan {
             workflow_id: WorkflowId::from_name(&context.tenant, "w"),
             name: "w".into(),
@@ -159,6 +161,8 @@ pub(crate) struct World {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) keys: bus::Keys,
     pub(crate) capacity: u32,
+    /// Executions of the workflow at once.
+    pub(crate) concurrency: Option<u32>,
     pub(crate) fleet_known: bool,
     store: Store,
 }
@@ -183,6 +187,7 @@ impl World {
             bus: Arc::new(bus::InProcessBus::default()),
             keys: bus::Keys::new(&testkit::unique_name("cluster")),
             capacity: 64,
+            concurrency: None,
             fleet_known: true,
             store,
         }
@@ -250,7 +255,7 @@ impl World {
             journal: journal.clone(),
             clock: clock.clone(),
             caller: self.agents.clone(),
-            plans: Arc::new(OnePlan),
+            plans: Arc::new(OnePlan(self.concurrency)),
             publisher: seat.publisher(),
             limits,
             me: seat.me().clone(),
