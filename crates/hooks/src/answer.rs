@@ -1,5 +1,6 @@
 //! What a hook's output says.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What a hook decides.
@@ -22,20 +23,33 @@ impl Decision {
             Self::Abort => "abort",
         }
     }
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Allow, Self::Warn, Self::Abort].into_iter().find(|d| d.as_str() == text)
+    }
 }
 
 /// What a hook wants set. Later hooks of a chain win.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Setting {
     /// The agent that the call should go to, when it can take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// The output of the task: no agent is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
     /// Variables of the session.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub variables: Map<String, Value>,
 }
 
 impl Setting {
+    /// Whether nothing is to be set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Takes in what a later hook wants.
     pub fn merge(&mut self, later: Self) {
         self.agent = later.agent.or(self.agent.take());

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Answer, Decision, Hook, OnFailure, Setting};
 
 /// How one hook ended.
@@ -25,7 +27,8 @@ pub enum Next {
 }
 
 /// What a whole chain comes to.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Verdict {
     /// The first critical failure: the hook's name and why.
     pub abort: Option<(String, String)>,

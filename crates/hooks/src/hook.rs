@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use base::{Tenant, Timestamp};
-use expr::Expr;
+use expr::{Expr, Scope};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Action, Builtin, Trigger};
@@ -229,6 +230,19 @@ impl Hook {
         let action = Action::parse(&spec.command).map_err(|rule| Invalid { field: "command", rule })?;
         let when = spec.condition().map_err(|rule| Invalid { field: "when", rule })?;
         Ok(Arc::new(Self { id, tenant, spec, action, when, revision, created_at, updated_at }))
+    }
+
+    /// Whether its condition holds for a document, whose members are the variables.
+    ///
+    /// # Errors
+    /// The condition cannot be evaluated.
+    pub fn applies(&self, document: &Value) -> Result<bool, String> {
+        let Some(when) = &self.when else { return Ok(true) };
+        let mut scope = Scope::new();
+        for (name, value) in document.as_object().into_iter().flatten() {
+            scope.set(name.clone(), value.clone());
+        }
+        when.eval_bool(&scope).map_err(|e| format!("its condition cannot be evaluated: {e}"))
     }
 
     /// What its failure means.

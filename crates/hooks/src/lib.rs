@@ -24,6 +24,6 @@ pub use action::{Action, Builtin};
 pub use answer::{Answer, Decision, Setting};
 pub use chain::{Chain, Next, Outcome, Verdict};
 pub use hook::{Hook, HookSpec, Invalid, OnFailure, Rules, TIMEOUT_DEFAULT_MS};
-pub use matcher::{Matched, Matcher};
+pub use matcher::Matcher;
 pub use occasion::{Fact, Occasion, Subject, occasions};
 pub use trigger::Trigger;

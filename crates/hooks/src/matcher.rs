@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use base::Tenant;
-use expr::Scope;
+use uuid::Uuid;
 
 use crate::{Hook, Occasion, Trigger};
 
@@ -11,15 +11,6 @@ use crate::{Hook, Occasion, Trigger};
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
     by_tenant: HashMap<Tenant, HashMap<Trigger, Vec<Arc<Hook>>>>,
-}
-
-/// The hooks that answer to an occasion.
-#[derive(Clone, Debug, Default)]
-pub struct Matched {
-    /// In the order in which they run.
-    pub run: Vec<Arc<Hook>>,
-    /// Their condition cannot be evaluated: they do not run. With the reason.
-    pub failed: Vec<(Arc<Hook>, String)>,
 }
 
 impl Matcher {
@@ -46,44 +37,30 @@ impl Matcher {
         self.by_tenant.get(tenant).is_some_and(|hooks| hooks.contains_key(&trigger))
     }
 
-    /// The hooks that answer. A condition that cannot be evaluated counts as false: nothing runs because of a mistake.
-    pub fn matching(&self, tenant: &Tenant, occasion: &Occasion) -> Matched {
-        let mut matched = Matched::default();
-        let hooks = self.by_tenant.get(tenant).and_then(|hooks| hooks.get(&occasion.trigger));
-        let mut scope = None;
-        for hook in hooks.into_iter().flatten() {
-            // What happened before somebody asked for it is not his.
-            if occasion.at < hook.created_at {
-                continue;
-            }
-            let Some(when) = &hook.when else {
-                matched.run.push(hook.clone());
-                continue;
-            };
-            match when.eval_bool(scope.get_or_insert_with(|| scope_of(occasion))) {
-                Ok(true) => matched.run.push(hook.clone()),
-                Ok(false) => {}
-                Err(why) => matched.failed.push((hook.clone(), why.to_string())),
-            }
-        }
-        matched
+    /// The enabled hook called `id`.
+    pub fn hook(&self, tenant: &Tenant, id: Uuid) -> Option<&Arc<Hook>> {
+        let mut hooks = self.by_tenant.get(tenant)?.values().flatten();
+        hooks.find(|hook| hook.id == id)
     }
-}
 
-/// Each member of the document is a variable.
-fn scope_of(occasion: &Occasion) -> Scope {
-    let mut scope = Scope::new();
-    for (name, value) in occasion.document.as_object().into_iter().flatten() {
-        scope.set(name.clone(), value.clone());
+    /// The hooks that answer, in the order in which they run. A condition that cannot be evaluated counts as false,
+    /// except before a call: there the hook is among them, and fails when it is its turn, so that a check is not passed
+    /// by a mistake in its condition.
+    pub fn matching(&self, tenant: &Tenant, occasion: &Occasion) -> Vec<Arc<Hook>> {
+        let hooks = self.by_tenant.get(tenant).and_then(|hooks| hooks.get(&occasion.trigger));
+        let answers = |hook: &&Arc<Hook>| {
+            // What happened before somebody asked for it is not theirs.
+            occasion.at >= hook.created_at
+                && hook.applies(&occasion.document).unwrap_or_else(|_| occasion.trigger.is_gate())
+        };
+        hooks.into_iter().flatten().filter(answers).cloned().collect()
     }
-    scope
 }
 
 #[cfg(test)]
 mod tests {
     use base::Timestamp;
     use serde_json::json;
-    use uuid::Uuid;
 
     use super::*;
     use crate::{HookSpec, Subject};
@@ -107,7 +84,7 @@ mod tests {
     }
 
     fn names(matcher: &Matcher, occasion: &Occasion) -> Vec<String> {
-        matcher.matching(&Tenant::default(), occasion).run.iter().map(|hook| hook.spec.name.clone()).collect()
+        matcher.matching(&Tenant::default(), occasion).iter().map(|hook| hook.spec.name.clone()).collect()
     }
 
     #[test]
@@ -127,23 +104,33 @@ mod tests {
         assert_eq!(names(&matcher, &occasion(Trigger::PostTask, 20)), ["right"]);
         assert_eq!(names(&matcher, &occasion(Trigger::PostTask, 9)), [""; 0], "it happened before the hook");
         let stranger = Tenant::new("acme").unwrap();
-        assert!(matcher.matching(&stranger, &occasion(Trigger::PostTask, 20)).run.is_empty());
+        assert!(matcher.matching(&stranger, &occasion(Trigger::PostTask, 20)).is_empty());
         assert!(matcher.listens(&Tenant::default(), Trigger::PreTask));
         assert!(!matcher.listens(&stranger, Trigger::PreTask));
         assert!(Matcher::new([hook("disabled", 1, |s| s.enabled = false)]).is_empty());
     }
 
     #[test]
-    fn a_condition_selects_and_a_broken_one_is_told() {
-        let matcher = Matcher::new([
-            hook("yes", 1, |s| s.when = "task.status == 'failed'".into()),
-            hook("no", 1, |s| s.when = "task.id == 'b'".into()),
-            hook("broken", 1, |s| s.when = "task.nothing.more == 1".into()),
-        ]);
-        let occasion = occasion(Trigger::PostTask, 20);
-        assert_eq!(names(&matcher, &occasion), ["yes"]);
-        let failed = matcher.matching(&Tenant::default(), &occasion).failed;
-        assert_eq!(failed.len(), 1);
-        assert_eq!(failed[0].0.spec.name, "broken");
+    fn a_condition_selects_and_a_broken_one_holds_back_a_call_only() {
+        let hooks = |trigger: Trigger| {
+            let of = |name: &str, when: &str| {
+                let when = when.to_owned();
+                hook(name, 1, |s| (s.trigger, s.when) = (trigger, when))
+            };
+            Matcher::new([
+                of("a", "task.status == 'failed'"),
+                of("b", "task.id == 'b'"),
+                of("c", "task.nothing.more == 1"),
+            ])
+        };
+        for (trigger, want) in [(Trigger::PostTask, &["a"][..]), (Trigger::PreTask, &["a", "c"])] {
+            let mut found = names(&hooks(trigger), &occasion(trigger, 20));
+            found.sort();
+            assert_eq!(found, want, "{trigger:?}");
+        }
+        let matcher = hooks(Trigger::PreTask);
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, b"c");
+        let broken = matcher.hook(&Tenant::default(), id).unwrap();
+        assert!(broken.applies(&json!({})).unwrap_err().contains("condition"));
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     tables::Cells,
 };
 
-const COLUMNS: &str = "tenant, hook_id, name, trigger, command, args::text, always_run, timeout_ms, enabled, priority,
+const COLUMNS: &str =
+    "tenant, hook_id, name, trigger, command, args::text, always_run, timeout_ms, enabled, priority,
     on_failure, condition, revision, created_at, updated_at";
 
 type Written<T> = std::result::Result<T, HookError>;

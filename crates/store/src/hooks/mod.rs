@@ -7,6 +7,8 @@ mod definitions;
 mod requests;
 mod runs;
 
+pub use requests::NO_PARTITION;
+
 use base::{ExecutionId, Tenant, Timestamp};
 use uuid::Uuid;
 
@@ -112,7 +114,7 @@ pub struct RequestRow {
     pub tenant: Tenant,
     /// The same however often the occasion is found.
     pub request_id: Uuid,
-    /// Partition of the stream of wake-ups.
+    /// Partition of the stream of wake-ups; [`NO_PARTITION`] when its asker runs it.
     pub partition: u32,
     /// The trigger's text form.
     pub trigger: String,

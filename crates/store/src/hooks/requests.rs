@@ -12,7 +12,11 @@ use crate::{
     tables::Cells,
 };
 
-const COLUMNS: &str = "tenant, request_id, partition, trigger, execution_id, task_id, item, hooks, document, requested_at";
+const COLUMNS: &str =
+    "tenant, request_id, partition, trigger, execution_id, task_id, item, hooks, document, requested_at";
+
+/// Partition of requests that nobody but their asker runs.
+pub const NO_PARTITION: u32 = u32::MAX;
 
 impl HookStore {
     /// Writes requests and how far the log was read for them, all or nothing. A request that is there is left alone:
@@ -83,7 +87,8 @@ impl HookStore {
         verdict: &str,
         at: Timestamp,
     ) -> Result<bool> {
-        let sql = "UPDATE hook_requests SET finished_at = $5, verdict = $6 WHERE tenant = $1 AND request_id = $2
+        let sql =
+            "UPDATE hook_requests SET finished_at = $5, verdict = $6 WHERE tenant = $1 AND request_id = $2
             AND claimed_by = $3 AND incarnation = $4 AND finished_at IS NULL RETURNING request_id";
         let values = vec![
             tenant.into(),
@@ -124,15 +129,22 @@ impl HookStore {
 
     /// Deletes runs and requests that ended before `before`, at most `limit` of each; says how many rows went.
     pub async fn sweep_hooks(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        let delete = |table: &str, id: &str| {
+        let delete = |table: &str, id: &str, old: &str| {
             let sql = format!(
-                "DELETE FROM {table} WHERE (tenant, {id}) IN (SELECT tenant, {id} FROM {table}
-                    WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2) RETURNING 1"
+                "DELETE FROM {table} WHERE (tenant, {id}) IN (SELECT tenant, {id} FROM {table} WHERE {old} LIMIT $2)
+                 RETURNING 1"
             );
             Statement::new(sql, vec![before.into(), limit.into()])
         };
-        let both = vec![delete("hook_runs", "run_id"), delete("hook_requests", "request_id")];
-        let gone = self.tables.write_all(both).await?;
+        let ended = "finished_at IS NOT NULL AND finished_at < $1";
+        // What stood before a call that was given up is never finished.
+        let held = format!("finished_at IS NULL AND partition = {NO_PARTITION} AND requested_at < $1");
+        let all = vec![
+            delete("hook_runs", "run_id", ended),
+            delete("hook_requests", "request_id", ended),
+            delete("hook_requests", "request_id", &held),
+        ];
+        let gone = self.tables.write_all(all).await?;
         Ok(gone.iter().map(|rows| rows.len() as u64).sum())
     }
 }

@@ -88,10 +88,7 @@ impl HookStore {
 
 /// The runs of a request; `values` are tenant and request.
 pub(super) fn of_request(values: Vec<Value>) -> Statement {
-    Statement::new(
-        format!("SELECT {COLUMNS} FROM hook_runs WHERE tenant = $1 AND request_id = $2"),
-        values,
-    )
+    Statement::new(format!("SELECT {COLUMNS} FROM hook_runs WHERE tenant = $1 AND request_id = $2"), values)
 }
 
 pub(super) fn read(row: &Cells) -> Result<RunRow> {

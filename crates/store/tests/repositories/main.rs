@@ -31,6 +31,7 @@ macro_rules! on_every_database {
 }
 
 mod db;
+mod hooks;
 mod planner;
 mod registry;
 
