@@ -4,10 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "orchestra/common/v1/common.proto",
     "orchestra/event/v1/event.proto",
     "orchestra/executor/internal/v1/executor_internal_service.proto",
+    "orchestra/executor/v1/cache_service.proto",
     "orchestra/executor/v1/executor_service.proto",
     "orchestra/log/v1/log.proto",
     "orchestra/planner/internal/v1/planner_internal_service.proto",

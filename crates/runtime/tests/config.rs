@@ -4,8 +4,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use runtime::config::{
-    ALIASES, Backoff, Bytes, Config, ConfigErrors, Layer, LogFormat, PeerAddress, SecretUrl, Settings,
-    Sources, Unit, reference,
+    ALIASES, Backoff, Bytes, CacheStrategy, Config, ConfigErrors, Layer, LogFormat, PeerAddress, SecretUrl,
+    Settings, Sources, Unit, reference,
 };
 
 fn pairs(env: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -119,6 +119,9 @@ fn the_sources_own_names_work_in_the_environment_and_in_a_file() {
         ("retryPolicy.retryableErrors", "timeout,ECONNRESET", |s| {
             s.retry.retryable_errors == ["timeout", "ECONNRESET"]
         }),
+        ("cacheConfig.ttl", "60000", |s| s.cache.ttl == Some(Duration::from_secs(60))),
+        ("cacheConfig.maxSize", "1048577", |s| s.cache.max_size == Bytes(1_048_577)),
+        ("cacheConfig.strategy", "lfu", |s| s.cache.strategy == CacheStrategy::Lfu),
         ("enableTelemetry", "false", |s| !s.telemetry.enabled),
         ("logLevel", "debug", |s| s.telemetry.log_level == "debug"),
         ("WithChainTimeout", "30", |s| s.planner.chain_timeout == Some(Duration::from_secs(30))),
@@ -240,10 +243,10 @@ fn every_refusal_names_layer_key_rule_and_remedy() {
         ),
         (yaml("telemetry: {log_format: xml}"), &[], &[], &["must be one of auto, pretty, json, not xml"]),
         (
-            yaml("cacheConfig: {ttl: 5}"),
+            yaml("metricsCollectionInterval: 5"),
             &[],
             &[],
-            &["cacheConfig: belongs to a service that this build does not have"],
+            &["metricsCollectionInterval: belongs to a service that this build does not have"],
         ),
         (yaml("KUBERNETES_CONFIG_PATH: /x"), &[], &[], &["KUBERNETES_CONFIG_PATH: belongs to a service"]),
         (yaml("a: [1"), &[], &[], &["orchestra.yaml", "correct the YAML"]),

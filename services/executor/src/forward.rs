@@ -39,13 +39,30 @@ impl Forward {
         id: ExecutionId,
         metadata: &MetadataMap,
     ) -> Option<ExecutorServiceClient<PeerChannel>> {
+        let client = ExecutorServiceClient::new(self.owner_channel(id, metadata)?);
+        Some(client.max_decoding_message_size(self.bytes_max).max_encoding_message_size(self.bytes_max))
+    }
+
+    /// The way to the owner of what `id` hashes to, when that is another replica and the call was not passed on already.
+    pub(crate) fn owner_channel(&self, id: ExecutionId, metadata: &MetadataMap) -> Option<PeerChannel> {
         if metadata.contains_key(HOP) {
             return None;
         }
         let Place::At(member) = self.cluster.owner_of(id) else { return None };
-        let channel = self.peers.dial(&member.address).ok()?;
-        let client = ExecutorServiceClient::new(channel);
-        Some(client.max_decoding_message_size(self.bytes_max).max_encoding_message_size(self.bytes_max))
+        self.peers.dial(&member.address).ok()
+    }
+
+    /// The ways to all other replicas; none when the call was passed on already.
+    pub(crate) fn others(&self, metadata: &MetadataMap) -> Vec<PeerChannel> {
+        if metadata.contains_key(HOP) {
+            return Vec::new();
+        }
+        self.cluster.other_members().iter().filter_map(|m| self.peers.dial(&m.address).ok()).collect()
+    }
+
+    /// Largest message.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// The same request, marked. `timeout`: longer than the call waits.

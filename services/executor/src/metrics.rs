@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use bus::{Bus, Family};
 use runtime::Metrics;
 
-use crate::engine::{Engine, EngineMetrics};
+use crate::{
+    cache::{NamespaceStats, ResultCache},
+    engine::{Engine, EngineMetrics},
+};
 
 /// Registers gauges over the engine and the bus.
 pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetrics>, bus: &Arc<dyn Bus>) {
@@ -34,6 +37,32 @@ pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetr
         }
     });
     streams(metrics, bus);
+}
+
+/// Registers gauges over the result cache, all tenants together: names of namespaces are the callers' and unbounded.
+pub(crate) fn export_cache(metrics: &Metrics, cache: &Arc<ResultCache>) {
+    let read = |read: fn(&NamespaceStats) -> f64| {
+        let cache = cache.clone();
+        move || vec![(vec![], read(&cache.totals()))]
+    };
+    metrics.observe(
+        "orchestra.cache.hits",
+        "Looks into the result cache that found something",
+        read(|s| s.hits as f64),
+    );
+    metrics.observe("orchestra.cache.misses", "Looks that found nothing", read(|s| s.misses as f64));
+    metrics.observe(
+        "orchestra.cache.hit_rate",
+        "Hits among all looks, 0 to 1",
+        read(NamespaceStats::hit_rate),
+    );
+    metrics.observe(
+        "orchestra.cache.evictions",
+        "Entries that went for want of room",
+        read(|s| s.evicted as f64),
+    );
+    metrics.observe("orchestra.cache.entries", "Entries in the result cache", read(|s| s.entries as f64));
+    metrics.observe("orchestra.cache.bytes", "Bytes in the result cache", read(|s| s.bytes as f64));
 }
 
 fn streams(metrics: &Metrics, bus: &Arc<dyn Bus>) {

@@ -6,15 +6,16 @@ use a2a::{A2aClient, client::ClientConfig};
 use anyhow::Context as _;
 use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
-    v1::executor_service_server::ExecutorServiceServer,
+    v1::{cache_service_server::CacheServiceServer, executor_service_server::ExecutorServiceServer},
 };
-use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock};
+use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
 use store::Journal;
 use workflow::plan::{Backoff, RetryPolicy};
 
 use crate::{
     agents::{A2aCaller, A2aSettings},
     app::{App, Defaults},
+    cache::{CacheDoor, CacheOptions, ResultCache, Strategy},
     cluster::{Dialled, Options, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
     fleet,
@@ -57,6 +58,10 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         metrics: counts.clone(),
         fatal,
     });
+    let cache = result_cache(&settings, clock.clone());
+    if let Some(cache) = &cache {
+        engine.use_cache(cache.clone());
+    }
     metrics::export(&ctx.metrics, &engine, &counts, &bus);
     let fleet_known = ctx.ready_flag("the fleet of the registry");
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
@@ -65,14 +70,20 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings));
     let max = settings.server.grpc_message_max.len();
     let forward = Forward::new(cluster.clone(), ctx.peers.clone(), max);
-    let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward))
+    let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
     let inner = ExecutorInternalServiceServer::new(Internal::new(cluster.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
+    let mut service = Service::new().grpc(door).grpc(inner);
+    if let Some(cache) = cache {
+        metrics::export_cache(&ctx.metrics, &cache);
+        let door = CacheServiceServer::new(CacheDoor::new(cache, forward));
+        service = service.grpc(door.max_decoding_message_size(max).max_encoding_message_size(max));
+    }
     let grace = settings.server.drain_timeout / 2;
-    Ok(Service::new().grpc(door).grpc(inner).descriptor(proto::DESCRIPTORS).on_drain(move || {
+    Ok(service.descriptor(proto::DESCRIPTORS).on_drain(move || {
         let (engine, journal, cluster) = (engine.clone(), journal.clone(), cluster.clone());
         async move {
             engine.drain().await;
@@ -111,6 +122,23 @@ async fn open_journal(settings: &Settings) -> anyhow::Result<Arc<dyn Journal>> {
         tracing::warn!("{warning}");
     }
     Ok(journal)
+}
+
+fn result_cache(settings: &Settings, clock: Arc<SystemClock>) -> Option<Arc<ResultCache>> {
+    let own = &settings.cache;
+    let options = CacheOptions {
+        strategy: match own.strategy {
+            CacheStrategy::Lru => Strategy::Lru,
+            CacheStrategy::Lfu => Strategy::Lfu,
+            CacheStrategy::Fifo => Strategy::Fifo,
+        },
+        ttl: own.ttl,
+        size_bytes_max: own.max_size.len(),
+        entry_bytes_max: own.entry_max.len(),
+        namespaces_max: own.namespaces_max as usize,
+        all_pure: own.all_pure,
+    };
+    own.enabled.then(|| Arc::new(ResultCache::new(options, clock)))
 }
 
 fn caller(settings: &Settings) -> A2aCaller {

@@ -29,6 +29,14 @@ use crate::{
 /// A client of one executor replica, or of any.
 pub(crate) type Client = ExecutorServiceClient<PeerChannel>;
 
+/// The way to a replica, for a client of any contract that executors serve.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) channel: PeerChannel,
+    /// Largest message, in bytes.
+    pub(crate) message_max: usize,
+}
+
 /// Two refreshes of the map are at least this far apart.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 /// A map older than this is read anew before it is believed: owners may have moved while nobody asked.
@@ -207,6 +215,32 @@ impl Executors {
             // The map may still name a replica that just went away: every other try goes to any other.
             let elsewhere = Fault::from_status(&status).code == ErrorCode::Unavailable && failures % 2 == 1;
             client = if elsewhere { self.any() } else { self.owner(ctx, id).await };
+        }
+    }
+
+    /// Calls another of the executors' public contracts at any replica, which passes on what lies elsewhere.
+    pub(crate) async fn call_service<M, T, F, Fut>(
+        &self,
+        ctx: &CallContext,
+        retry: Retry,
+        message: impl Fn() -> M,
+        call: F,
+    ) -> Result<T, Problem>
+    where
+        F: Fn(Dialled, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut patience = Patience::new(ctx, retry);
+        loop {
+            let to = Dialled { channel: self.any.clone(), message_max: self.message_max };
+            match call(to, call::request(ctx, message())).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => {
+                    if !patience.again(&status).await {
+                        return Err(Problem::from(&status));
+                    }
+                }
+            }
         }
     }
 

@@ -13,23 +13,29 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 /// The contracts that the world may call, and whose they are. Internal contracts are not among them.
-pub(crate) const PUBLIC: [(&str, &str); 3] = [
+pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.registry.v1.RegistryService", "registry"),
     ("orchestra.planner.v1.PlannerService", "planner"),
     ("orchestra.executor.v1.ExecutorService", "executor"),
+    ("orchestra.executor.v1.CacheService", "executor"),
 ];
+
+/// Names of the contracts.
+pub(crate) fn names() -> Vec<&'static str> {
+    PUBLIC.iter().map(|(name, _)| *name).collect()
+}
 
 /// Passes calls on without looking into them. Tenant and principal were replaced before (see `runtime::Service::public`).
 #[derive(Clone, Debug)]
 pub(crate) struct Forward {
     /// In the order of [`PUBLIC`].
-    peers: [PeerChannel; PUBLIC.len()],
+    peers: Vec<PeerChannel>,
 }
 
 impl Forward {
     pub(crate) fn new(role: &RoleContext) -> Result<Self, PeerError> {
-        let [registry, planner, executor] = PUBLIC.map(|(_, peer)| role.peer(peer));
-        Ok(Self { peers: [registry?, planner?, executor?] })
+        let peers = PUBLIC.iter().map(|(_, peer)| role.peer(peer)).collect::<Result<_, _>>()?;
+        Ok(Self { peers })
     }
 
     fn peer(&self, path: &str) -> Option<&PeerChannel> {
@@ -52,7 +58,7 @@ impl Service<Request<Body>> for Forward {
         match self.peer(request.uri().path()) {
             Some(peer) => peer.clone().call(request),
             None => {
-                let names = PUBLIC.map(|(name, _)| name).join(", ");
+                let names = names().join(", ");
                 let status = Status::unimplemented(format!("this door serves {names} only"));
                 Box::pin(std::future::ready(Ok(status.into_http())))
             }

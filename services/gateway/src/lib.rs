@@ -50,7 +50,7 @@ async fn start(role: RoleContext) -> anyhow::Result<Service> {
             }
         }
     });
-    let names = forward::PUBLIC.map(|(name, _)| name);
+    let names = forward::names();
     let forward = Forward::new(&role)?;
     Ok(Service::new().grpc_fallback(&names, forward).descriptor(proto::DESCRIPTORS).public().http(router))
 }

@@ -22,7 +22,7 @@ use crate::{
     live,
     model::{agents::AgentDefinition, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
-    rest::{agents, executions, letters, start, state, steer, workflows},
+    rest::{agents, cache, executions, letters, start, state, steer, workflows},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -37,6 +37,7 @@ use crate::{
         (name = "agents", description = "Agents: what they can do, where they run, how they are."),
         (name = "workflows", description = "Definitions, their versions, plans and status."),
         (name = "executions", description = "Executions: started once, run durably, observed and steered."),
+        (name = "cache", description = "The result cache: answers of pure capabilities, and values of your own."),
         (name = "live", description = "What happens, as it happens: WebSocket and server-sent events."),
         (name = "operations", description = "Health, metrics, capacity, dead letters.")
     ),
@@ -75,6 +76,9 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(steer::terminate_execution))
         .routes(routes!(steer::answer_task))
         .routes(routes!(steer::resolve_task))
+        .routes(routes!(cache::cache_stats))
+        .routes(routes!(cache::get_cache_entry, cache::set_cache_entry, cache::delete_cache_entry))
+        .routes(routes!(cache::invalidate_cache))
         .routes(routes!(letters::list_dead_letters))
         .routes(routes!(letters::redrive_dead_letter))
         .routes(routes!(state::health))

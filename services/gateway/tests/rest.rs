@@ -91,6 +91,15 @@ async fn every_route_answers_as_its_document_says() {
         (&get, "/api/v1/dead-letters?page_size=10", none(), 200),
         (&post, "/api/v1/dead-letters/1/redrive", none(), 200),
         (&post, "/api/v1/dead-letters/missing/redrive", none(), 404),
+        (&put, "/api/v1/cache/n/user:1", body(&json!({"value": {"a": 1}, "ttl_ms": 5})), 200),
+        (&put, "/api/v1/cache/n/user:1", body(&json!({"ttl_ms": 5})), 400),
+        (&get, "/api/v1/cache/n/user:1", none(), 200),
+        (&get, "/api/v1/cache/n/nobody", none(), 404),
+        (&get, "/api/v1/cache", none(), 200),
+        (&post, "/api/v1/cache/n/invalidate", body(&json!({"pattern": "user:2"})), 200),
+        (&post, "/api/v1/cache/n/invalidate", body(&json!({"pattern": "("})), 400),
+        (&post, "/api/v1/cache/n/invalidate", none(), 200),
+        (&delete, "/api/v1/cache/n/user:1", none(), 200),
         (&get, "/api/v1/health", none(), 200),
         (&get, "/api/v1/metrics", none(), 200),
         (&get, "/api/v1/metrics?format=prometheus", none(), 200),
@@ -513,4 +522,20 @@ async fn the_metrics_are_those_of_the_process() {
     assert!(line.contains(r#"route="/api/v1/agents/{id}""#) && line.ends_with(" 3"), "{line}");
     let capacity = door.get("/workflow-capacity").await.json();
     assert_eq!((&capacity["max_concurrent"], &capacity["executors"]), (&json!(1000), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_value_of_the_cache_comes_back_as_it_was_given() {
+    let door = Gateway::start().await;
+    let path = "/api/v1/cache/summaries/summarise@1%2F0a";
+    let text = r#"{"value": {"b": 1.00, "a": [null]}, "ttl": 60000}"#;
+    let put = door.send(Method::PUT, path, &[JSON], Some(text.into())).await;
+    assert_eq!((put.status, &put.json()["key"]), (200, &json!("summarise@1/0a")), "{}", put.text);
+    assert_eq!(put.json()["expires_at"], "in 60000 ms");
+    let got = door.get(path).await;
+    assert!(got.text.contains(r#"{"b": 1.00, "a": [null]}"#), "{}", got.text);
+    assert!(got.json().get("expires_at").is_none());
+    let gone = door.post("/api/v1/cache/summaries/invalidate", json!({"pattern": "summarise@1"})).await;
+    assert_eq!(gone.json(), json!({"removed": 1}));
+    assert_eq!(door.get(path).await.status, 404);
 }

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        agents, capacity, completions, config, dead_letters, dev, executions, fmt, health, migrate, plan,
-        run, serve, validate, workflows,
+        agents, cache, capacity, completions, config, dead_letters, dev, executions, fmt, health, migrate,
+        plan, run, serve, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Agents: list, get, register, import a card, delete.
     #[command(subcommand, visible_alias = "agent", after_help = agents::EXAMPLES)]
     Agents(agents::Command),
+    /// The result cache: numbers, single values, patterns.
+    #[command(subcommand, after_help = cache::EXAMPLES)]
+    Cache(cache::Command),
     /// Messages that consumers gave up on: list, redrive.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
@@ -147,6 +150,9 @@ mod tests {
             "agents import http://127.0.0.1:9000 --id x",
             "agents delete a --force",
             "dead-letters redrive 1",
+            "cache stats",
+            "cache set n k {} --ttl 5m",
+            "cache invalidate n ^user:",
             "--server http://x:1 capacity",
             "health",
             "migrate --set database.url=postgres://u@h/d",
@@ -173,6 +179,7 @@ mod tests {
             "agents delete a --force --refuse-if-busy",
             "serve",
             "completions klingon",
+            "cache set n k 1 --ttl 0",
         ] {
             let words = std::iter::once("orchestra").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

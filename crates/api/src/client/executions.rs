@@ -460,6 +460,6 @@ fn item_number(item: Option<u32>) -> i32 {
     item.and_then(|item| i32::try_from(item).ok()).unwrap_or(-1)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

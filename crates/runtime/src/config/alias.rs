@@ -67,6 +67,9 @@ pub const ALIASES: &[Alias] = &[
     alias("retryPolicy.baseDelay", "retry.base_delay", Unit::Ms),
     alias("retryPolicy.maxDelay", "retry.max_delay", Unit::Ms),
     alias("retryPolicy.retryableErrors", "retry.retryable_errors", Unit::None),
+    alias("cacheConfig.ttl", "cache.ttl", Unit::Ms),
+    alias("cacheConfig.maxSize", "cache.max_size", Unit::None),
+    alias("cacheConfig.strategy", "cache.strategy", Unit::None),
     alias("enableTelemetry", "telemetry.enabled", Unit::None),
     alias("logLevel", "telemetry.log_level", Unit::None),
     alias("WithChainTimeout", "planner.chain_timeout", Unit::Seconds),
@@ -93,7 +96,6 @@ pub(crate) const NOT_YET: &[&str] = &[
     "SAGA_COMPENSATION_TIMEOUT_SECONDS",
     "metricsCollectionInterval",
     "loadBalancingStrategy",
-    "cacheConfig",
 ];
 
 /// The alias called `name`. In the environment a dot is written `_` (`retryPolicy_maxAttempts`).

@@ -337,6 +337,18 @@ words!(
     }
 );
 
+words!(
+    /// Which entry of the result cache goes when there is no room.
+    CacheStrategy {
+        /// The one that was not used for the longest time.
+        Lru = "lru",
+        /// The one that is used least often.
+        Lfu = "lfu",
+        /// The one that has been there for the longest time.
+        Fifo = "fifo",
+    }
+);
+
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerAddress {

@@ -46,6 +46,12 @@ impl Settings {
             "lower it or raise the maximum",
         );
         rule(
+            self.cache.entry_max < self.cache.max_size,
+            "cache.entry_max",
+            "must be below cache.max_size".into(),
+            "lower it or raise the size",
+        );
+        rule(
             g.page_default <= g.page_max,
             "gateway.page_default",
             "must not be above gateway.page_max".into(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    leaf::{Backoff, Bytes, LogFormat, PeerAddress, SecretUrl},
+    leaf::{Backoff, Bytes, CacheStrategy, LogFormat, PeerAddress, SecretUrl},
     tree::section,
 };
 
@@ -45,6 +45,8 @@ section! {
             planner: PlannerSettings;
             /// The executor: executions and their log.
             executor: ExecutorSettings;
+            /// The executor's result cache.
+            cache: CacheSettings;
             /// The gateway: the public door.
             gateway: GatewaySettings;
         }
@@ -285,6 +287,26 @@ section! {
         sweep_interval: Duration = secs(1), in ms(10)..=secs(300);
         /// Ended executions and their log are deleted after this long. Unset: never.
         execution_retention: Option<Duration> = None;
+    }
+}
+
+section! {
+    /// The executor's result cache: answers of pure capabilities, in the memory of each replica.
+    CacheSettings {
+        /// `false` remembers nothing and keeps nothing.
+        enabled: bool = true;
+        /// Which entry goes when there is no room.
+        strategy: CacheStrategy = CacheStrategy::Lru;
+        /// How long an entry is believed that sets no time of its own. Unset: until there is no room.
+        ttl: Option<Duration> = Some(secs(300));
+        /// Bytes of one replica's cache: keys, values and 256 bytes for each entry.
+        max_size: Bytes = Bytes::mib(100), in Bytes::kib(64)..=Bytes::gib(64);
+        /// Largest value; larger answers are not remembered.
+        entry_max: Bytes = Bytes::mib(1), in Bytes::kib(1)..=Bytes::mib(64);
+        /// Namespaces with entries, over all tenants.
+        namespaces_max: u32 = 1_000, in 1..=1_000_000;
+        /// Remembers every call of a pure capability; else only those of tasks with `cache`.
+        all_pure: bool = false;
     }
 }
 

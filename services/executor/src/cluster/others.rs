@@ -87,3 +87,11 @@ impl Others for Dialled {
         Ok(answer.into_inner().accepts)
     }
 }
+
+impl super::Cluster {
+    /// Living replicas beside this one.
+    pub fn other_members(&self) -> Vec<super::Member> {
+        let me = self.inner.me.id.as_str();
+        self.shard_map().members().iter().filter(|m| *m.id != *me).cloned().collect()
+    }
+}

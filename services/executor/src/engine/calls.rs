@@ -29,13 +29,21 @@ impl Lane {
             return;
         }
         let state = &hot.state;
-        let ready = state.call(call).filter(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
-        let Some(ready) = ready.filter(|_| state.status() == Status::Executing) else { return };
+        let ready =
+            state.call(call).is_some_and(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
+        if !ready || state.status() != Status::Executing {
+            return;
+        }
         if state.room() == 0 {
             hot.held.push(call);
             return;
         }
-        let Some(plan) = self.plans.get(&id) else { return };
+        if self.answer_from_cache(id, call) {
+            return;
+        }
+        let (Some(hot), Some(plan)) = (self.hot.get(&id), self.plans.get(&id)) else { return };
+        let state = &hot.state;
+        let Some(ready) = state.call(call) else { return };
         let wanted = Wanted {
             execution: id,
             call,
@@ -80,7 +88,10 @@ impl Lane {
             hot.held.push(call);
             return;
         }
-        self.assign(id, call, permit);
+        // Another call may have been answered while this one waited.
+        if !self.answer_from_cache(id, call) {
+            self.assign(id, call, permit);
+        }
     }
 
     fn assign(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
@@ -104,7 +115,7 @@ impl Lane {
             caller: self.caller.clone(),
             input_hash: input.hash(),
             capability: skill.unwrap_or_default().into(),
-            capability_version: permit.agent.definition.version.as_str().into(),
+            capability_version: permit.agent.definition.version_of(skill).into(),
             effect: task.effect.or(declared).unwrap_or_default(),
             reason: permit.reason.clone(),
         };
@@ -336,7 +347,11 @@ impl Lane {
     ) {
         match outcome {
             CallOutcome::Completed(output) => match self.check_output(id, call, &output) {
-                Ok(()) => self.feed_fact(id, &Input::Answered { call, attempt, output, call_us }),
+                Ok(()) => {
+                    let memo = self.to_remember(id, call, attempt, &output);
+                    self.feed_fact(id, &Input::Answered { call, attempt, output, call_us });
+                    self.remember(id, call, memo);
+                }
                 Err(message) => {
                     let bad = CallFailure {
                         class: FailureClass::InvalidOutput,

@@ -196,6 +196,11 @@ impl Dispatcher {
         }
     }
 
+    /// Agents that could do what is asked for, whether they have room or not, best first.
+    pub(crate) fn candidates(&self, class: &NeedClass) -> Vec<Arc<AgentEntry>> {
+        self.lock().matched(class).candidates.iter().map(|c| c.agent.clone()).collect()
+    }
+
     /// A call no longer waits.
     pub(crate) fn forget(&self, execution: ExecutionId, call: CallKey) {
         self.lock().waiting.remove(&(execution, call));

@@ -15,6 +15,7 @@ mod measured;
 mod metrics;
 mod msg;
 mod present;
+mod remember;
 mod start;
 mod view;
 
@@ -158,6 +159,7 @@ pub(crate) struct EngineShared {
     pub(crate) fatal: Arc<dyn Fn(&str) + Send + Sync>,
     publisher: Option<Arc<dyn Publisher>>,
     pub(crate) links: OnceLock<Links>,
+    pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
     pub(crate) measured: measured::Measured,
     pub(crate) schemas: crate::plans::CapabilitySchemas,
     owned: std::sync::atomic::AtomicI32,
@@ -223,6 +225,7 @@ impl Engine {
             admission: Arc::new(Admission::new(limits.concurrent_max, limits.start_queue_max)),
             members: ArcSwap::from_pointee(members),
             links: OnceLock::new(),
+            cache: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
             owned: std::sync::atomic::AtomicI32::new(0),
@@ -252,6 +255,12 @@ impl Engine {
     /// Ties it to the other replicas; only the first time counts. Before the first [`Engine::acquire`].
     pub(crate) fn connect(&self, links: Links) {
         let _ = self.shared.links.set(links);
+    }
+
+    /// Remembers answers of pure capabilities in `cache`; only the first time counts. Before the first
+    /// [`Engine::acquire`].
+    pub fn use_cache(&self, cache: Arc<crate::cache::ResultCache>) {
+        let _ = self.shared.cache.set(cache);
     }
 
     /// This replica's part of the places grows and shrinks with its shards.

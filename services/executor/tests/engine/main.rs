@@ -9,6 +9,7 @@ mod gate;
 mod inputs;
 mod kit;
 mod limits;
+mod memo;
 mod reads;
 mod storm;
 mod timers;

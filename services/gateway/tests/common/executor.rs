@@ -18,6 +18,7 @@ use proto::{
         },
         v1::{
             self as wire,
+            cache_service_server::CacheServiceServer,
             command_execution_request::Command,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
         },
@@ -68,6 +69,7 @@ impl FakeExecutor {
         Role::new("executor", &[], move |_| {
             let service = Service::new()
                 .grpc(ExecutorServiceServer::new(fake.clone()))
+                .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));
             async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
         })

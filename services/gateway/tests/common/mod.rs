@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub(crate) mod executor;
+pub(crate) mod memory;
 pub(crate) mod services;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex, time::Duration};

@@ -1,6 +1,7 @@
 //! The commands, one file each, and how they are run.
 
 pub(crate) mod agents;
+pub(crate) mod cache;
 pub(crate) mod capacity;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -70,6 +71,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Workflows(command) => block_on(workflows::run(context, command)),
         Command::Executions(command) => block_on(executions::run(context, command)),
         Command::Agents(command) => block_on(agents::run(context, command)),
+        Command::Cache(command) => block_on(cache::run(context, command)),
         Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),
         Command::Capacity => block_on(capacity::run(context)),
         Command::Health(args) => block_on(health::run(context, &args)),
