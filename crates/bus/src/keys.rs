@@ -11,6 +11,8 @@ pub enum Family {
     Events,
     /// Work for pull-mode agents.
     Tasks,
+    /// Wake-ups for whoever runs the hooks of a partition.
+    Hooks,
     /// User events.
     Topics,
     /// Announcements of dead letters.
@@ -19,7 +21,8 @@ pub enum Family {
 
 impl Family {
     /// Every family, in the order of the metrics.
-    pub const ALL: [Self; 5] = [Self::Commands, Self::Events, Self::Tasks, Self::Topics, Self::DeadLetters];
+    pub const ALL: [Self; 6] =
+        [Self::Commands, Self::Events, Self::Tasks, Self::Hooks, Self::Topics, Self::DeadLetters];
 
     /// The name in keys and labels.
     pub const fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Family {
             Self::Commands => "commands",
             Self::Events => "events",
             Self::Tasks => "tasks",
+            Self::Hooks => "hooks",
             Self::Topics => "topics",
             Self::DeadLetters => "dead-letters",
         }
@@ -68,7 +72,7 @@ impl Stream {
     /// How long an entry stays.
     pub fn kind(&self) -> Kind {
         match self.family {
-            Family::Commands | Family::Tasks => Kind::Queue,
+            Family::Commands | Family::Tasks | Family::Hooks => Kind::Queue,
             Family::Events | Family::Topics | Family::DeadLetters => Kind::Log,
         }
     }
@@ -115,6 +119,10 @@ impl Keys {
     pub fn tasks(&self, pool: &str) -> Stream {
         self.stream(Family::Tasks, &escape(pool))
     }
+    /// Wake-ups for whoever runs the hooks of `partition`.
+    pub fn hooks(&self, partition: u32) -> Stream {
+        self.stream(Family::Hooks, &partition.to_string())
+    }
     /// User events of `partition`.
     pub fn topics(&self, partition: u32) -> Stream {
         self.stream(Family::Topics, &partition.to_string())
@@ -146,7 +154,7 @@ mod tests {
     #[test]
     fn a_key_reads_back_as_its_stream() {
         let keys = Keys::new("test");
-        for stream in [keys.commands(7), keys.tasks("gpu:a"), keys.dead_letters()] {
+        for stream in [keys.commands(7), keys.tasks("gpu:a"), keys.hooks(3), keys.dead_letters()] {
             assert_eq!(Stream::parse(stream.key()), Some(stream));
         }
         assert_eq!(Stream::parse("orchestra:else:{1}"), None);
@@ -184,6 +192,7 @@ mod tests {
         for (stream, kind) in [
             (keys.commands(0), Kind::Queue),
             (keys.tasks("p"), Kind::Queue),
+            (keys.hooks(0), Kind::Queue),
             (keys.events(0), Kind::Log),
             (keys.topics(0), Kind::Log),
             (keys.dead_letters(), Kind::Log),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -22,6 +22,30 @@ pub struct Metrics {
     /// Connections to the backend that were lost and made again.
     pub reconnects: AtomicU64,
     groups: Mutex<BTreeMap<(Stream, String), GroupStats>>,
+    /// Consumers of this process, by stream and group.
+    followed: Mutex<BTreeMap<(Stream, String), usize>>,
+}
+
+/// A consumer of this process: its group counts as followed for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Following {
+    metrics: Arc<Metrics>,
+    key: (Stream, String),
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut followed = self.metrics.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = followed.get_mut(&self.key).map_or(0, |consumers| {
+            *consumers -= 1;
+            *consumers
+        });
+        if left == 0 {
+            followed.remove(&self.key);
+            // Somebody else may follow it now: figures that nobody renews would mislead.
+            self.metrics.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        }
+    }
 }
 
 impl Metrics {
@@ -33,6 +57,15 @@ impl Metrics {
     pub fn groups(&self) -> Vec<((Stream, String), GroupStats)> {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.iter().map(|(key, stats)| (key.clone(), *stats)).collect()
+    }
+    /// The streams and groups that consumers of this process follow: whose figures it should ask for now and then.
+    pub fn followed(&self) -> Vec<(Stream, String)> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+    pub(crate) fn follow(self: &Arc<Self>, stream: &Stream, group: &str) -> Following {
+        let key = (stream.clone(), group.to_owned());
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default() += 1;
+        Following { metrics: self.clone(), key }
     }
     pub(crate) fn record_group(&self, stream: &Stream, group: &str, stats: GroupStats) {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);

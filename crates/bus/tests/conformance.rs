@@ -417,6 +417,15 @@ async fn lag_and_pending_are_counted() {
             let kept = bed.bus.metrics().groups();
             let kept = kept.iter().find(|((of, group), _)| *of == stream && group == "g");
             assert_eq!(kept.map(|(_, stats)| stats.pending), Some(1), "{} {stream}", bed.name);
+            let key = (stream.clone(), "g".to_owned());
+            assert!(bed.bus.metrics().followed().contains(&key), "{} {stream}", bed.name);
+            // Whoever follows it next gives the figures.
+            drop(consumer);
+            wait_for("the group to be followed no longer", DEADLINE, async || {
+                (!bed.bus.metrics().followed().contains(&key)).then_some(())
+            })
+            .await;
+            assert!(bed.bus.metrics().groups().iter().all(|(of, _)| *of != key), "{} {stream}", bed.name);
         }
     }
 }

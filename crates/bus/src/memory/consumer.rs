@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Acks, BusError, CatchUp, Consumer, Delivery, EntryId, Receipt, Received, Sharing, Stream, Subscription,
+    metrics::Following,
 };
 
 pub(super) struct InProcessConsumer {
@@ -32,12 +33,14 @@ struct Member {
     channel: Arc<Channel>,
     group: Arc<str>,
     consumer: Arc<str>,
+    _following: Following,
 }
 
 impl InProcessConsumer {
     pub(super) fn new(shared: Arc<Shared>, stream: &Stream, subscription: Subscription) -> Self {
         let member = Member {
             channel: shared.channel(stream),
+            _following: shared.metrics.follow(stream, &subscription.group),
             shared,
             stream: stream.clone(),
             group: subscription.group.as_str().into(),

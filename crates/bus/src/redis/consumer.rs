@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Acks, BusError, CatchUp, Consumer, Delivery, EntryId, Kind, Message, Receipt, Received, Sharing, Stream,
-    Subscription,
+    Subscription, metrics::Following,
 };
 
 const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(20);
@@ -42,6 +42,7 @@ struct Member {
     shared: Arc<Shared>,
     stream: Stream,
     subscription: Subscription,
+    _following: Following,
 }
 
 /// What the consumer reads next.
@@ -73,7 +74,8 @@ impl RedisConsumer {
             Sharing::Exclusive => Phase::Claim { cursor: EntryId::ZERO, min_idle: Duration::ZERO },
             Sharing::Shared => Phase::Own { after: EntryId::ZERO, then_claim: true },
         };
-        let member = Arc::new(Member { shared, stream: stream.clone(), subscription });
+        let _following = shared.metrics.follow(stream, &subscription.group);
+        let member = Arc::new(Member { shared, stream: stream.clone(), subscription, _following });
         let reader = Reader {
             member: member.clone(),
             connection: None,
