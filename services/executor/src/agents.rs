@@ -6,19 +6,20 @@ use std::{
 };
 
 use a2a::{
-    A2aClient, CallError, Endpoint, Json,
+    A2aClient, CallError, Endpoint, FaultKind, Json,
     client::{CallOptions, End, Mode, Notice, Outcome},
     keys,
     model::{Message, Part, Role, SendRequest},
 };
 use async_trait::async_trait;
 use base::{CallContext, FailureClass, Payload};
+use catalog::AgentEntry;
 use moka::sync::Cache;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink},
+    call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told},
     engine::crash,
 };
 
@@ -29,6 +30,8 @@ const INSTANCES_MAX: u64 = 20_000;
 /// Calls whose agent's name for them is remembered, and how long: the bound only matters for calls that were aborted.
 const NAMES_MAX: u64 = 100_000;
 const NAME_AGE_MAX: Duration = Duration::from_secs(3600);
+/// How long an agent may take to answer that it was told of a cut call.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A call this old is bound: from here on recovery asks the agent instead of sending again.
 const BIND_AFTER: Duration = Duration::from_secs(1);
 
@@ -64,9 +67,9 @@ impl A2aCaller {
         }
     }
 
-    async fn endpoint(&self, request: &CallRequest) -> Result<Arc<Endpoint>, CallError> {
-        let instance = &request.agent.instances[request.instance].instance;
-        let key = format!("{}/{}@{}", request.agent.id(), instance.id, request.agent.revision);
+    async fn endpoint(&self, agent: &AgentEntry, instance: usize) -> Result<Arc<Endpoint>, CallError> {
+        let instance = &agent.instances[instance].instance;
+        let key = format!("{}/{}@{}", agent.id(), instance.id, agent.revision);
         if let Some(known) = self.endpoints.get(&key) {
             return Ok(known);
         }
@@ -122,7 +125,7 @@ impl A2aCaller {
     }
 
     async fn run(&self, request: &CallRequest, sink: &dyn CallSink) -> Result<Outcome, CallError> {
-        let endpoint = self.endpoint(request).await?;
+        let endpoint = self.endpoint(&request.agent, request.instance).await?;
         let options = options(request, &self.settings);
         let mode = self.mode(request, &endpoint);
         let begun = Instant::now();
@@ -156,7 +159,10 @@ impl A2aCaller {
             }
         };
         let outcome = relay(work, &mut notes, request, sink, begun).await;
-        self.names.invalidate(&request.message_id);
+        // What is not over may have to be cancelled.
+        if outcome.as_ref().is_ok_and(|o| !matches!(o.end, End::InputRequired { .. })) {
+            self.names.invalidate(&request.message_id);
+        }
         if outcome.is_ok() && matches!(request.kind, CallKind::Send(_)) {
             self.remember(request, begun.elapsed());
         }
@@ -211,16 +217,56 @@ impl AgentCaller for A2aCaller {
         }
     }
 
-    async fn cancel(&self, request: CallRequest) {
-        // Known only by its message id: there is nothing that could be cancelled by name.
-        let Some((task, _)) = request.bound.clone().or_else(|| self.names.remove(&request.message_id)) else {
-            return;
+    async fn cancel(&self, request: CancelRequest) -> Told {
+        let endpoint = match self.endpoint(&request.agent, request.instance).await {
+            Ok(endpoint) => endpoint,
+            Err(e) => return Told::Away(e.to_string()),
         };
-        let Ok(endpoint) = self.endpoint(&request).await else { return };
-        let options =
-            CallOptions { idle_timeout: Duration::from_secs(10), ..options(&request, &self.settings) };
-        if let Err(e) = self.client.cancel(&endpoint, &task, &options).await {
-            tracing::info!(agent = %request.agent.id(), error = %e, "the agent did not take the cancel");
+        let mut options = CallOptions { idle_timeout: CANCEL_TIMEOUT, ..CallOptions::default() };
+        trace(&request.trace, &mut options);
+        let known = request.agent_task_id.clone();
+        let known = known.or_else(|| self.names.get(&request.message_id).map(|(task, _)| task));
+        let task = match known {
+            Some(task) => task,
+            None => match self.look_up(&endpoint, &request, &options).await {
+                Ok(task) => task,
+                Err(told) => return told,
+            },
+        };
+        match self.client.cancel(&endpoint, &task, &options).await {
+            Ok(_) => {}
+            // It lost its memory: nothing runs there.
+            Err(CallError::Fault(fault)) if fault.kind == FaultKind::TaskNotFound => {}
+            Err(e) => return Told::Away(e.to_string()),
+        }
+        self.names.invalidate(&request.message_id);
+        Told::Yes
+    }
+}
+
+impl A2aCaller {
+    /// Asks the agent for the task that the message began. `Err`: there is nothing to cancel, or nothing known.
+    async fn look_up(
+        &self,
+        endpoint: &Endpoint,
+        request: &CancelRequest,
+        options: &CallOptions,
+    ) -> Result<Arc<str>, Told> {
+        let unnamed = |why: &str| Err(Told::Unnamed(why.into()));
+        if endpoint.version != a2a::Version::V1_0 {
+            return unnamed("its name for the call is not known, and its protocol has no list of tasks");
+        }
+        let context = request.execution_id.to_string();
+        match self.client.find_by_message(endpoint, &context, &request.message_id, options).await {
+            Ok(Some(task)) if task.status.state.is_terminal() => Err(Told::Yes),
+            Ok(Some(task)) => Ok(task.id.into()),
+            Ok(None) => unnamed("its name for the call is not known, and it lists no task of it"),
+            Err(CallError::Fault(f))
+                if matches!(f.kind, FaultKind::MethodNotFound | FaultKind::Unsupported) =>
+            {
+                unnamed("its name for the call is not known, and it lists no tasks")
+            }
+            Err(e) => Err(Told::Away(e.to_string())),
         }
     }
 }
@@ -263,9 +309,13 @@ fn options(request: &CallRequest, settings: &A2aSettings) -> CallOptions {
         response_limit_bytes: settings.response_bytes_max,
         ..CallOptions::default()
     };
-    let context = CallContext { trace: request.trace.to_string(), ..CallContext::default() };
-    runtime::trace::inject(&context, &mut options.headers);
+    trace(&request.trace, &mut options);
     options
+}
+
+fn trace(trace: &str, options: &mut CallOptions) {
+    let context = CallContext { trace: trace.into(), ..CallContext::default() };
+    runtime::trace::inject(&context, &mut options.headers);
 }
 
 fn data_part(payload: &Payload) -> Part {

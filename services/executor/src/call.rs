@@ -87,6 +87,34 @@ pub enum CallOutcome {
     },
 }
 
+/// A call that nobody wants any more.
+#[derive(Clone, Debug)]
+pub struct CancelRequest {
+    /// The agent.
+    pub agent: Arc<AgentEntry>,
+    /// Index of the instance in the agent's list.
+    pub instance: usize,
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// Id of the message that began the call.
+    pub message_id: String,
+    /// What the agent calls it, once known.
+    pub agent_task_id: Option<Arc<str>>,
+    /// W3C `traceparent` of the start; empty = none.
+    pub trace: Arc<str>,
+}
+
+/// Whether an agent knows that a call was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It does, or the call had ended.
+    Yes,
+    /// Nobody knows what the agent calls it, yet.
+    Unnamed(String),
+    /// It could not be told now.
+    Away(String),
+}
+
 /// Where a call reports to while it runs.
 #[async_trait]
 pub trait CallSink: Send + Sync {
@@ -101,6 +129,7 @@ pub trait CallSink: Send + Sync {
 pub trait AgentCaller: Send + Sync + 'static {
     /// Makes the call and waits for its end. Dropping the future abandons it without telling the agent.
     async fn call(&self, request: CallRequest, sink: Arc<dyn CallSink>) -> CallOutcome;
-    /// Tells the agent that nobody wants the result any more. Best effort.
-    async fn cancel(&self, request: CallRequest);
+    /// Tells the agent that nobody wants the result any more. Never sends the call again to find out what the agent
+    /// calls it.
+    async fn cancel(&self, request: CancelRequest) -> Told;
 }

@@ -165,6 +165,7 @@ fn limits(settings: &Settings) -> Limits {
         attempt_timeout: e.attempt_timeout,
         short_call: e.short_call,
         park_after: e.park_after,
+        cancel_within: e.cancel_within,
         region: settings.node.region.clone(),
         ..Limits::default()
     }

@@ -6,6 +6,7 @@
     reason = "a broken expectation is a failed test, and a seed has to be seen"
 )]
 
+mod cuts;
 mod matrix;
 mod points;
 mod stale;

@@ -30,6 +30,10 @@ async fn every_point(shape: Shape) {
         if shape == Shape::OneProcess && point.contains("publish") {
             continue;
         }
+        // It comes by there only in a cancel, which has tests of its own.
+        if point == "cut-not-told" {
+            continue;
+        }
         eprintln!("{shape:?}: {point}");
         crash_at(&system, point).await;
     }

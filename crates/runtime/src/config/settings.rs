@@ -279,6 +279,8 @@ section! {
         short_call: Duration = ms(2000), in Duration::ZERO..=secs(600);
         /// Timeout of one attempt of a task that sets none.
         attempt_timeout: Duration = secs(600), in ms(1)..=YEARS_10;
+        /// How long an agent that cannot be told that a call was cut (cancel, terminate, failure) is told again.
+        cancel_within: Duration = secs(300), in Duration::ZERO..=hours(168);
         /// Largest answer of an agent.
         answer_max: Bytes = Bytes::mib(8), in Bytes::kib(1)..=Bytes::gib(1);
         /// An execution in which nothing happens for this long leaves memory.

@@ -5,10 +5,12 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
 use futures::FutureExt as _;
-use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, Status};
+use uuid::Uuid;
+use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, State, Status};
 
 use super::{
     crash,
+    cuts::CallCell,
     dispatch::{Acquired, Permit, Wanted},
     hot::{CallProgress, Hot, Live, OpenCall},
     lane::Lane,
@@ -130,6 +132,8 @@ impl Lane {
     /// Something that may happen now that its facts are on disk.
     pub(crate) fn act(&mut self, id: ExecutionId, effect: Effect) {
         match effect {
+            // Over before it left: what waits in the outbox says that it was never sent.
+            Effect::Send(call) if !self.runs(id, call) => {}
             Effect::Send(call) => {
                 let Some((input, permit)) = self.hot.get_mut(&id).and_then(|h| h.outbox.remove(&call)) else {
                     return;
@@ -154,6 +158,11 @@ impl Lane {
             | Effect::PlanChanged
             | Effect::Ended => {}
         }
+    }
+
+    fn runs(&self, id: ExecutionId, call: CallKey) -> bool {
+        let call = self.hot.get(&id).and_then(|hot| hot.state.call(call));
+        call.is_some_and(|c| c.phase == CallPhase::Running)
     }
 
     fn current(&self, id: ExecutionId, call: CallKey) -> Option<(&Hot, &Attempt)> {
@@ -217,10 +226,12 @@ impl Lane {
         };
         let request = self.request(hot, attempt, call, kind, &permit);
         let (tx, caller) = (self.tx.clone(), self.shared.caller.clone());
+        let cell = CallCell::new(&request, permit);
+        let own = cell.clone();
         let task = tokio::spawn(async move {
             crash::point("before-send");
             let begun = Instant::now();
-            let sink = Arc::new(LaneSink { id, call, attempt: number, tx: tx.clone() });
+            let sink = Arc::new(LaneSink { id, call, attempt: number, tx: tx.clone(), cell: own.clone() });
             // Whatever happens in there, the lane hears of it.
             let outcome = AssertUnwindSafe(caller.call(request, sink)).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| CallOutcome::Failed {
@@ -230,13 +241,15 @@ impl Lane {
                 retry_after: None,
             });
             crash::point("answered-not-committed");
-            let report = CallReport::Done { outcome, call_us: begun.elapsed().as_micros() as u64 };
             // The slot is free before the lane hears of it: the next call may take it in the same step.
-            drop(permit);
+            if !own.ended(&outcome) {
+                return;
+            }
+            let report = CallReport::Done { outcome, call_us: begun.elapsed().as_micros() as u64 };
             let _ = tx.send(Msg::Call { id, call, attempt: number, report }).await;
         });
         if let Some(hot) = self.hot.get_mut(&id) {
-            let open = OpenCall { attempt: number, task: task.abort_handle() };
+            let open = OpenCall { attempt: number, task: task.abort_handle(), cell };
             if let Some(old) = hot.open.insert(call, open) {
                 old.task.abort();
             }
@@ -254,7 +267,7 @@ impl Lane {
         let state = &hot.state;
         let plan = &state.plan().plan().tasks[call.task as usize];
         let task = &state.tasks()[call.task as usize];
-        let retry = state.call(call).map_or(0, |c| c.retry);
+        let message_id = message_id(state, call).unwrap_or_default();
         let limits = &self.shared.limits;
         CallRequest {
             kind,
@@ -265,9 +278,9 @@ impl Lane {
             task_name: if plan.name.is_empty() { plan.id.clone() } else { plan.name.clone() },
             instructions: plan.instructions.clone(),
             item: task.scattered.then_some((call.item, task.calls.len() as u32)),
-            message_id: name("message", hot.id, &plan.id, call.item, Some(retry)),
+            message_id: message_id.to_string(),
             context_id: hot.id.to_string(),
-            effect_key: name("effect", hot.id, &plan.id, call.item, None),
+            effect_key: name("effect", hot.id, &plan.id, call.item, None).to_string(),
             capability: attempt.to.capability.clone(),
             bound: attempt.bound.clone(),
             trace: state.created().trace.clone(),
@@ -277,32 +290,6 @@ impl Lane {
             bind_early: !attempt.to.effect.repeats(),
             short: plan.expected.is_some_and(|e| e < limits.short_call),
         }
-    }
-
-    fn abort(&mut self, id: ExecutionId, call: CallKey, attempt: &Attempt, number: u32) {
-        let Some(hot) = self.hot.get_mut(&id) else { return };
-        hot.outbox.remove(&call);
-        let own = hot.open.remove(&call).filter(|open| open.attempt == number);
-        let was_sent = own.is_some() || attempt.bound.is_some();
-        if let Some(open) = own {
-            open.task.abort();
-        }
-        let maker = &attempt.to.caller;
-        let links = self.shared.links.get().filter(|_| *maker != self.caller && self.shared.is_alive(maker));
-        if let Some(links) = links {
-            links.elsewhere.abort(&maker.member, id, call, number);
-        }
-        if !was_sent {
-            return;
-        }
-        let Some(permit) = self.shared.dispatcher.adopt(&attempt.to.instance) else { return };
-        let Some(hot) = self.hot.get(&id) else { return };
-        let request = self.request(hot, attempt, call, CallKind::Reattach, &permit);
-        let caller = self.shared.caller.clone();
-        tokio::spawn(async move {
-            caller.cancel(request).await;
-            drop(permit);
-        });
     }
 
     /// What a call reports.
@@ -431,8 +418,15 @@ impl Lane {
     }
 }
 
+/// The id of the message that began the call's newest attempt: the same for every send of unknown outcome.
+pub(crate) fn message_id(state: &State, call: CallKey) -> Option<Uuid> {
+    let task = state.plan().plan().tasks.get(call.task as usize)?;
+    let retry = state.call(call)?.retry;
+    Some(name("message", state.id(), &task.id, call.item, Some(retry)))
+}
+
 /// A stable name: the same for every process that makes it.
-fn name(kind: &str, id: ExecutionId, task: &str, item: u32, retry: Option<u32>) -> String {
+fn name(kind: &str, id: ExecutionId, task: &str, item: u32, retry: Option<u32>) -> Uuid {
     let mut hasher = blake3::Hasher::new();
     hasher.update(kind.as_bytes()).update(id.as_bytes()).update(&0u32.to_le_bytes());
     hasher.update(task.as_bytes()).update(&[0]).update(&item.to_le_bytes());
@@ -441,7 +435,7 @@ fn name(kind: &str, id: ExecutionId, task: &str, item: u32, retry: Option<u32>) 
     }
     let mut bytes = [0u8; 16];
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 struct LaneSink {
@@ -449,15 +443,22 @@ struct LaneSink {
     call: CallKey,
     attempt: u32,
     tx: tokio::sync::mpsc::Sender<Msg>,
+    cell: Arc<CallCell>,
 }
 
 #[async_trait]
 impl CallSink for LaneSink {
     async fn bound(&self, agent_task_id: Arc<str>, context_id: Arc<str>) {
+        if self.cell.is_cut() {
+            return;
+        }
         let report = CallReport::Bound { agent_task_id, context_id };
         let _ = self.tx.send(Msg::Call { id: self.id, call: self.call, attempt: self.attempt, report }).await;
     }
     fn progress(&self, share: f64, text: &str) {
+        if self.cell.is_cut() {
+            return;
+        }
         let report = CallReport::Progress { share, text: text.into() };
         // Progress gives way to work.
         let _ = self.tx.try_send(Msg::Call { id: self.id, call: self.call, attempt: self.attempt, report });

@@ -4,7 +4,7 @@
 //! `before-send:3` the third time. Release builds have no such places.
 
 /// Every place, for the tests' table and for people.
-pub const POINTS: [&str; 9] = [
+pub const POINTS: [&str; 10] = [
     "before-commit",
     "committed-not-acknowledged",
     "before-send",
@@ -14,6 +14,7 @@ pub const POINTS: [&str; 9] = [
     "published-not-marked",
     "in-handover",
     "in-checkpoint",
+    "cut-not-told",
 ];
 
 /// Dies here when the test says so.

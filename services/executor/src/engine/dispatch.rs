@@ -209,13 +209,16 @@ impl Dispatcher {
     /// A slot for a call that is under way already (recovery), even when that is one too many.
     pub(crate) fn adopt(self: &Arc<Self>, instance_key: &str) -> Option<Permit> {
         let mut inner = self.lock();
-        let (agent, name) = instance_key.split_once('/')?;
-        let entry = inner.fleet.agent(&AgentId::new(agent).ok()?)?.clone();
-        let instance = entry.instances.iter().position(|i| i.instance.id == name)?;
+        let (entry, instance) = inner.find(instance_key)?;
         let slot = (entry.id().clone(), Arc::from(instance_key));
         inner.take(&slot);
         drop(inner);
         Some(self.permit(Found { slot, agent: entry, instance, reason: "recovered".into() }))
+    }
+
+    /// An instance of the fleet by `agent/instance`: the agent, and the instance's index.
+    pub(crate) fn find(&self, instance_key: &str) -> Option<(Arc<AgentEntry>, usize)> {
+        self.lock().find(instance_key)
     }
 
     fn permit(self: &Arc<Self>, found: Found) -> Permit {
@@ -317,6 +320,13 @@ fn slot_key(agent: &AgentEntry, instance: &InstanceEntry) -> SlotKey {
 }
 
 impl Inner {
+    fn find(&self, instance_key: &str) -> Option<(Arc<AgentEntry>, usize)> {
+        let (agent, name) = instance_key.split_once('/')?;
+        let entry = self.fleet.agent(&AgentId::new(agent).ok()?)?.clone();
+        let instance = entry.instances.iter().position(|i| i.instance.id == name)?;
+        Some((entry, instance))
+    }
+
     fn matched(&mut self, class: &NeedClass) -> &Matched {
         let fleet = &self.fleet;
         self.matched.entry(class.id).or_insert_with(|| {

@@ -1,10 +1,7 @@
 //! Calls and shards that part ways: a call belongs to the process that made it, its execution to the shard's owner.
 
-use std::collections::hash_map::Entry;
-
 use api::Fault;
 use base::{ErrorCode, ExecutionId};
-use workflow::CallKey;
 
 use super::{
     lane::Lane,
@@ -79,15 +76,6 @@ impl Lane {
     pub(crate) fn mark_unsettled(&mut self, id: ExecutionId) {
         if self.hot.get(&id).is_some_and(|hot| !hot.pending.is_empty()) {
             self.mark(id);
-        }
-    }
-
-    /// Ends a call whose execution is elsewhere and no longer wants it.
-    pub(crate) fn abort_orphan(&mut self, id: ExecutionId, call: CallKey, attempt: u32) {
-        if let Entry::Occupied(open) = self.orphans.entry((id, call))
-            && open.get().attempt == attempt
-        {
-            open.remove().task.abort();
         }
     }
 

@@ -17,6 +17,7 @@ use workflow::{Kind, State};
 
 use super::{
     crash,
+    cuts::cuts_of,
     hot::{Hot, Live},
     lane::Lane,
     msg::{Flight, Msg},
@@ -254,6 +255,7 @@ impl super::EngineShared {
         };
         item.inbox_done = std::mem::take(&mut pending.inbox_done);
         item.write = row_of(hot, &pending.events, pending.row);
+        item.cuts = cuts_of(hot, &flight.effects);
         if !pending.events.is_empty() {
             let first_seq = hot.grouped_seq + 1;
             let (body, found) = encode_row(&pending.events, self.limits.payload_inline_bytes_max);

@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, task::AbortHandle};
 use workflow::{CallKey, Effect, Event, State, Status};
 
 use super::{
+    cuts::CallCell,
     dispatch::Permit,
     msg::{Reply, Started},
     present::PublicEvent,
@@ -45,6 +46,7 @@ pub struct CallProgress {
 pub(crate) struct OpenCall {
     pub(crate) attempt: u32,
     pub(crate) task: AbortHandle,
+    pub(crate) cell: Arc<CallCell>,
 }
 
 /// What waits for the next group.

@@ -29,6 +29,8 @@ pub struct EngineMetrics {
     attempts_failed: Counter,
     retries: Counter,
     events: Counter,
+    cancels_told: Counter,
+    cancels_given_up: Counter,
     coordination_latency: Histogram,
     /// Time with an agent at work and whole runtime, in seconds, by orchestration pattern.
     patterns: Mutex<BTreeMap<String, (f64, f64)>>,
@@ -42,6 +44,8 @@ impl EngineMetrics {
         let ends: CounterFamily =
             metrics.counters("orchestra.executions.completed", "Executions that ended, by status");
         let end = |status: Status| ends.with(&[("status", status.as_str())]);
+        let cancels =
+            metrics.counters("orchestra.cancels", "Cut calls, by whether their agent could be told");
         Self {
             started: metrics.counter("orchestra.executions.started", "Executions that were created"),
             completed: end(Status::Completed),
@@ -65,6 +69,8 @@ impl EngineMetrics {
             calls: metrics.counter("orchestra.calls.started", "Calls to agents that left"),
             attempts_failed: metrics.counter("orchestra.attempts.failed", "Attempts that failed"),
             retries: metrics.counter("orchestra.retries", "Attempts that are repeated"),
+            cancels_told: cancels.with(&[("outcome", "told")]),
+            cancels_given_up: cancels.with(&[("outcome", "given_up")]),
             events: metrics.counter("orchestra.events.written", "Events written to the log"),
             coordination_latency: metrics.histogram(
                 "coordination_latency",
@@ -74,6 +80,16 @@ impl EngineMetrics {
             patterns: Mutex::default(),
             ends: Default::default(),
         }
+    }
+
+    /// An agent was told that a call was cut.
+    pub(crate) fn told(&self) {
+        self.cancels_told.inc();
+    }
+
+    /// An agent could not be told that a call was cut.
+    pub(crate) fn not_told(&self) {
+        self.cancels_given_up.inc();
     }
 
     /// Share of ended executions that completed, 0 to 1; 1 before the first ended.

@@ -4,6 +4,7 @@ mod admission;
 mod calls;
 mod command;
 pub mod crash;
+mod cuts;
 mod dispatch;
 mod foreign;
 mod group;
@@ -92,6 +93,8 @@ pub struct Limits {
     pub short_call: Duration,
     /// Rest after which a waiting execution leaves memory.
     pub park_after: Duration,
+    /// How long an agent is told again and again that a call was cut, from the cut on.
+    pub cancel_within: Duration,
     /// Where this replica stands; empty = not stated.
     pub region: String,
 }
@@ -114,6 +117,7 @@ impl Default for Limits {
             attempt_timeout: Duration::from_secs(600),
             short_call: Duration::from_secs(2),
             park_after: Duration::from_secs(10),
+            cancel_within: Duration::from_secs(300),
             region: String::new(),
         }
     }
@@ -160,6 +164,7 @@ pub(crate) struct EngineShared {
     publisher: Option<Arc<dyn Publisher>>,
     pub(crate) links: OnceLock<Links>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
+    pub(crate) teller: cuts::Teller,
     pub(crate) measured: measured::Measured,
     pub(crate) schemas: crate::plans::CapabilitySchemas,
     owned: std::sync::atomic::AtomicI32,
@@ -217,7 +222,9 @@ impl Engine {
             if limits.lanes == 0 { cores } else { limits.lanes }.min(usize::from(limits.shards).max(1));
         let own: Caller = Caller { member: me.id.as_str().into(), incarnation: me.incarnation };
         let members = HashMap::from([(own.member.clone(), own.incarnation)]);
+        let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(EngineShared {
+            teller: cuts::Teller::new(journal.clone(), stopped),
             journal,
             clock,
             caller,
@@ -235,7 +242,6 @@ impl Engine {
             fatal,
             publisher,
         });
-        let (stop, _) = watch::channel(false);
         let handles = (0..lanes).map(|_| spawn_lane(&shared, &me, &own, &stop)).collect();
         Self { shared, lanes: Arc::new(handles), stop: Arc::new(stop) }
     }
@@ -292,8 +298,11 @@ impl Engine {
                 break;
             }
         }
+        let cuts = self.shared.read_cuts(shard).await.map_err(away)?;
         self.share(1);
-        self.send(shard, Msg::Acquire { shard, next_pos, hot, settling }).await
+        self.send(shard, Msg::Acquire { shard, next_pos, hot, settling }).await?;
+        self.shared.tell_rows(cuts);
+        Ok(())
     }
 
     /// Lets a shard go: returns when nothing of it is in memory and all that happened is on disk.
@@ -524,7 +533,7 @@ impl Engine {
 
     /// Stops the lanes; what is not on disk was never answered.
     pub fn stop(&self) {
-        let _ = self.stop.send(true);
+        self.stop.send_replace(true);
     }
 }
 

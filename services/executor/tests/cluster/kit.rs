@@ -15,7 +15,7 @@ use base::{CallContext, ExecutionId, Payload, WorkflowId};
 use bus::Bus;
 use executor::{
     app::{App, Defaults, StartRequest},
-    call::{AgentCaller, CallOutcome, CallRequest, CallSink},
+    call::{AgentCaller, CallOutcome, CallRequest, CallSink, CancelRequest, Told},
     cluster::{Cluster, Options, Others, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
     plans::{FoundPlan, PlanSource},
@@ -114,7 +114,9 @@ impl AgentCaller for Agents {
         tokio::task::yield_now().await;
         CallOutcome::Completed(Payload::json_text(format!("{{\"task\":\"{}\"}}", request.task_id)))
     }
-    async fn cancel(&self, _: CallRequest) {}
+    async fn cancel(&self, _: CancelRequest) -> Told {
+        Told::Yes
+    }
 }
 
 /// Replicas by address.

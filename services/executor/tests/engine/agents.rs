@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use base::{FailureClass, Payload};
-use executor::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink};
+use executor::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -49,11 +49,16 @@ pub(crate) struct Seen {
 }
 
 type Script = Box<dyn Fn(&Seen, u32) -> Act + Send + Sync>;
+type CancelScript = Box<dyn Fn(&CancelRequest, usize) -> Told + Send + Sync>;
 
 pub(crate) struct Agents {
     script: Mutex<Script>,
     pub(crate) seen: Mutex<Vec<Seen>>,
+    /// Calls whose agent was told that they were cut.
     pub(crate) cancelled: AtomicU32,
+    /// What they answered to each cancel.
+    pub(crate) cancels: Mutex<Vec<(CancelRequest, Told)>>,
+    cancel_script: Mutex<CancelScript>,
     open: watch::Sender<bool>,
     now: Mutex<BTreeMap<String, u32>>,
     pub(crate) at_once_max: AtomicU32,
@@ -67,6 +72,8 @@ impl Agents {
             script: Mutex::new(script),
             seen: Mutex::default(),
             cancelled: AtomicU32::new(0),
+            cancels: Mutex::default(),
+            cancel_script: Mutex::new(Box::new(|_, _| Told::Yes)),
             open: watch::channel(true).0,
             now: Mutex::default(),
             at_once_max: AtomicU32::new(0),
@@ -76,6 +83,16 @@ impl Agents {
     /// What they do; the number counts calls of the task, from 1.
     pub(crate) fn script(&self, script: impl Fn(&Seen, u32) -> Act + Send + Sync + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// What they answer to cancels; the number counts all of them, from 1.
+    pub(crate) fn on_cancel(&self, script: impl Fn(&CancelRequest, usize) -> Told + Send + Sync + 'static) {
+        *self.cancel_script.lock().unwrap() = Box::new(script);
+    }
+
+    /// How often they were asked to cancel.
+    pub(crate) fn asked_to_cancel(&self) -> usize {
+        self.cancels.lock().unwrap().len()
     }
 
     pub(crate) fn open(&self, open: bool) {
@@ -165,7 +182,13 @@ impl AgentCaller for Agents {
         }
     }
 
-    async fn cancel(&self, _: CallRequest) {
-        self.cancelled.fetch_add(1, Ordering::SeqCst);
+    async fn cancel(&self, request: CancelRequest) -> Told {
+        let nth = self.asked_to_cancel() + 1;
+        let told = (self.cancel_script.lock().unwrap())(&request, nth);
+        if told == Told::Yes {
+            self.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+        self.cancels.lock().unwrap().push((request, told.clone()));
+        told
     }
 }

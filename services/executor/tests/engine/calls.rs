@@ -152,7 +152,8 @@ async fn cancel_and_terminate_end_what_runs_and_what_waits() {
         })
         .await;
         node.idle().await;
-        assert_eq!(world.agents.waiting(), 0);
+        testkit::wait_for("the call to end", SOON, async || (world.agents.waiting() == 0).then_some(()))
+            .await;
         let late = node.command(running, Command::Pause { reason: String::new() }).await.unwrap_err();
         assert_eq!((late.code, late.code.http_status()), (ErrorCode::InvalidState, 409));
         let unknown = base::ExecutionId::from_key(&base::Tenant::default(), "unknown");

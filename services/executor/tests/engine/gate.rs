@@ -10,9 +10,9 @@ use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
 use store::{
     Journal, OpenError, StoreError,
     journal::{
-        CheckpointRow, Cursor, CutRow, Cuts, DeadLetter, Due, ExecutionFilter, ExecutionRow, Executions, Group, InboxRow,
-        Item, Join, LetterState, Log, LogEntry, Mail, MemberId, Members, Membership, Outcome, Page,
-        PayloadRow, Result, Roster, ShardPos, Snapshot, Swept,
+        CheckpointRow, Cursor, CutRow, Cuts, DeadLetter, Due, ExecutionFilter, ExecutionRow, Executions,
+        Group, InboxRow, Item, Join, LetterState, Log, LogEntry, Mail, MemberId, Members, Membership,
+        Outcome, Page, PayloadRow, Result, Roster, ShardPos, Snapshot, Swept,
     },
 };
 use tokio::sync::watch;

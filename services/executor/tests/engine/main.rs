@@ -5,6 +5,7 @@ mod agents;
 mod broken;
 mod calls;
 mod crash;
+mod cuts;
 mod gate;
 mod inputs;
 mod kit;
