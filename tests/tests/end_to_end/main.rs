@@ -29,6 +29,7 @@ macro_rules! on_both_shapes {
 }
 
 mod agents;
+mod development;
 mod examples;
 mod failures;
 mod graphs;
