@@ -14,12 +14,11 @@ mod agent;
 mod api;
 mod binaries;
 mod live;
-mod process;
 mod system;
 
 pub use agent::{Act, Script, Seen, TestAgent};
 pub use api::{Api, Got, PATIENCE};
 pub use binaries::binary;
 pub use live::{Live, follow_sse, follow_websocket};
-pub use process::Process;
 pub use system::{Settings, Shape, System};
+pub use testkit::Process;

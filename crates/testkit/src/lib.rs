@@ -1,9 +1,9 @@
-//! For tests only: a fake clock ([`FakeClock`]), waiting with a deadline ([`wait_for`]), free ports ([`free_port`]) and
-//! throwaway servers of the real kind ([`Postgres`], [`Redis`]).
+//! For tests only: a fake clock ([`FakeClock`]), waiting with a deadline ([`wait_for`]), free ports ([`free_port`]),
+//! programs ([`Process`]) and throwaway servers of the real kind ([`Postgres`], [`Redis`]).
 //!
 //! Servers are started on demand from the Debian packages `postgresql-15` and `redis-server`, on free ports of
 //! 127.0.0.1 with data in a temporary folder. They and their folders go when they are dropped, and also when the test
-//! process dies in any way: a janitor process holds a pipe from it and cleans up when the pipe closes.
+//! process dies in any way: one janitor process holds a pipe from it and cleans up when the pipe closes.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -11,8 +11,10 @@
 )]
 
 mod clock;
+mod janitor;
 mod port;
 mod postgres;
+mod process;
 mod redis;
 mod server;
 mod wait;
@@ -20,5 +22,6 @@ mod wait;
 pub use clock::FakeClock;
 pub use port::{free_port, unique_name};
 pub use postgres::{Postgres, PostgresOptions, fresh_database};
+pub use process::Process;
 pub use redis::{Persistence, Redis};
 pub use wait::{wait_for, wait_for_blocking};

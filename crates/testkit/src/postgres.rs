@@ -65,7 +65,7 @@ impl Postgres {
             }
             postgres.port = free_port();
         }
-        panic!("PostgreSQL did not start on ten ports; its log ends: {}", postgres.server.log_tail());
+        panic!("PostgreSQL did not start on ten ports; its log ends: {}", postgres.server.process.log_tail());
     }
 
     /// The one that all tests of this process share. Never stop it: take a database of your own with
@@ -113,13 +113,13 @@ impl Postgres {
 
     /// Stops it the clean way (fast shutdown: clients are disconnected).
     pub fn stop(&mut self) {
-        self.server.signal("INT");
-        self.server.wait();
+        self.server.process.signal("INT");
+        self.server.process.wait();
     }
 
     /// `kill -9` of the server; its backends follow by themselves.
     pub fn kill(&mut self) {
-        self.server.kill();
+        self.server.process.kill();
     }
 
     /// Starts it again on the same port and the same data; kills it first when it runs.
@@ -134,7 +134,7 @@ impl Postgres {
             assert!(
                 Instant::now() < give_up,
                 "PostgreSQL did not come back; its log ends: {}",
-                self.server.log_tail()
+                self.server.process.log_tail()
             );
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -142,12 +142,12 @@ impl Postgres {
 
     /// SIGSTOP to the server process: no new connections; existing backends go on.
     pub fn pause(&self) {
-        self.server.signal("STOP");
+        self.server.process.signal("STOP");
     }
 
     /// SIGCONT.
     pub fn resume(&self) {
-        self.server.signal("CONT");
+        self.server.process.signal("CONT");
     }
 
     /// False when it ended instead of coming up.
@@ -173,13 +173,17 @@ impl Postgres {
         self.server.start(command, PACKAGE);
         let give_up = Instant::now() + START_DEADLINE;
         loop {
-            if self.server.ended().is_some() {
+            if self.server.process.ended().is_some() {
                 return false;
             }
-            if is_ready(&pid_file, self.server.pid()) {
+            if is_ready(&pid_file, self.server.process.pid()) {
                 return true;
             }
-            assert!(Instant::now() < give_up, "PostgreSQL does not come up: {}", self.server.log_tail());
+            assert!(
+                Instant::now() < give_up,
+                "PostgreSQL does not come up: {}",
+                self.server.process.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -53,7 +53,7 @@ impl Redis {
             }
             redis.port = free_port();
         }
-        panic!("redis-server did not start on ten ports; its log ends: {}", redis.server.log_tail());
+        panic!("redis-server did not start on ten ports; its log ends: {}", redis.server.process.log_tail());
     }
 
     /// The one that all tests of this process share. Use keys under a [`unique_name`](crate::unique_name), and never
@@ -89,7 +89,7 @@ impl Redis {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.server.kill();
+        self.server.process.kill();
     }
 
     /// Starts it again on the same port with what its persistence kept; kills it first when it runs.
@@ -98,7 +98,11 @@ impl Redis {
     /// When it does not come back.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.launch(), "redis-server did not come back; its log ends: {}", self.server.log_tail());
+        assert!(
+            self.launch(),
+            "redis-server did not come back; its log ends: {}",
+            self.server.process.log_tail()
+        );
     }
 
     /// Starts it again on the same port, with nothing in it.
@@ -117,12 +121,12 @@ impl Redis {
 
     /// SIGSTOP: connections stay open and nothing answers.
     pub fn pause(&self) {
-        self.server.signal("STOP");
+        self.server.process.signal("STOP");
     }
 
     /// SIGCONT.
     pub fn resume(&self) {
-        self.server.signal("CONT");
+        self.server.process.signal("CONT");
     }
 
     /// False when it ended instead of coming up.
@@ -135,16 +139,20 @@ impl Redis {
         self.server.start(command, PACKAGE);
         let give_up = Instant::now() + START_DEADLINE;
         loop {
-            if self.server.ended().is_some() {
+            if self.server.process.ended().is_some() {
                 return false;
             }
             // Its own pid in the answer: the port may belong to somebody else's Redis.
-            let ours = format!("process_id:{}", self.server.pid());
+            let ours = format!("process_id:{}", self.server.process.pid());
             if self.try_command(&["INFO", "server"]).is_ok_and(|info| info.lines().any(|l| l.trim() == ours))
             {
                 return true;
             }
-            assert!(Instant::now() < give_up, "redis-server does not answer: {}", self.server.log_tail());
+            assert!(
+                Instant::now() < give_up,
+                "redis-server does not answer: {}",
+                self.server.process.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

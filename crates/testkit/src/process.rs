@@ -1,51 +1,22 @@
-//! A program that runs, with its log, and a janitor that ends it when the test process dies in any way.
+//! A program that runs, with its log.
 
 use std::{
-    fs,
-    io::Write as _,
+    fs, io,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use testkit::wait_for_blocking;
-
-/// Ends what is still on its list when the pipe from the test process closes.
-const JANITOR: &str = r#"trap '' INT TERM HUP
-list=
-while read -r what pid; do
-    case $what in
-        +) list="$list $pid" ;;
-        -) list=$(for p in $list; do [ "$p" = "$pid" ] || printf '%s ' "$p"; done) ;;
-    esac
-done
-for p in $list; do kill -9 "$p" 2>/dev/null; done"#;
+use crate::{janitor, wait_for_blocking};
 
 /// How long a signalled process may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(30);
 const LOG_TAIL_BYTES: usize = 6000;
 
-#[allow(clippy::zombie_processes, reason = "it outlives this process: that is what it is for")]
-fn tell_janitor(line: &str) {
-    static JANITOR_PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let pipe = JANITOR_PIPE.get_or_init(|| {
-        let mut janitor = Command::new("sh")
-            .args(["-c", JANITOR])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("sh can be started");
-        Mutex::new(janitor.stdin.take().expect("the pipe was asked for"))
-    });
-    let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = writeln!(pipe, "{line}").and_then(|()| pipe.flush());
-}
-
-/// A process that may be killed and started again. Its output grows one log file over all its lives.
+/// A process that may be killed and started again. Its output grows one log file over all its lives. It ends when it is
+/// dropped, and also when the test process dies in any way.
+#[derive(Debug)]
 pub struct Process {
     name: String,
     log: PathBuf,
@@ -63,13 +34,18 @@ impl Process {
     /// # Panics
     /// When it runs already or cannot be started.
     pub fn start(&mut self, mut command: Command) {
+        self.try_start(&mut command).unwrap_or_else(|e| panic!("{} cannot be started: {e}", self.name));
+    }
+
+    /// The same; the error of the system when there is no such program.
+    pub(crate) fn try_start(&mut self, command: &mut Command) -> io::Result<()> {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = fs::File::options().create(true).append(true).open(&self.log).expect("a log can be made");
         let errors = log.try_clone().expect("a file handle can be copied");
-        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).spawn();
-        let child = child.unwrap_or_else(|e| panic!("{} cannot be started: {e}", self.name));
-        tell_janitor(&format!("+ {}", child.id()));
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).spawn()?;
+        janitor::began(child.id());
         self.child = Some(child);
+        Ok(())
     }
 
     /// Whether it runs.
@@ -128,7 +104,7 @@ impl Process {
 
     fn forget(&mut self) {
         if let Some(child) = self.child.take() {
-            tell_janitor(&format!("- {}", child.id()));
+            janitor::ended(child.id());
         }
     }
 }
