@@ -183,7 +183,8 @@ fn parse(source: &str, limits: &Limits) -> Result<IdedExpr, ExprError> {
         .enable_ident_escape_syntax(true)
         .error_recovery_limit(3)
         .max_recursion_depth(u16::try_from(limits.depth_max).unwrap_or(u16::MAX - 1));
-    let ast = parser.parse(source).map_err(|errors| {
+    let hidden = scan::hide_loop(source);
+    let mut ast = parser.parse(hidden.as_deref().unwrap_or(source)).map_err(|errors| {
         let Some(first) = errors.errors.first() else {
             return ExprError::new(ExprErrorKind::Syntax, "the text is not an expression");
         };
@@ -191,8 +192,11 @@ fn parse(source: &str, limits: &Limits) -> Result<IdedExpr, ExprError> {
         let offset = byte_offset(source, line, column);
         let message = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
         let kind = if message.contains("recursion") { ExprErrorKind::Limit } else { ExprErrorKind::Syntax };
-        ExprError::new(kind, for_people(message)).at(offset)
+        ExprError::new(kind, for_people(&message.replace(scan::LOOP, "loop"))).at(offset)
     })?;
+    if hidden.is_some() {
+        paths::rename(&mut ast, scan::LOOP, "loop");
+    }
     if paths::depth(&ast) > limits.depth_max {
         let text = format!("the expression is deeper than {} levels", limits.depth_max);
         return Err(ExprError::new(ExprErrorKind::Limit, text));

@@ -71,6 +71,36 @@ fn each_child(expr: &IdedExpr, see: &mut dyn FnMut(&IdedExpr)) {
     }
 }
 
+/// Gives the variable `old` the name `new`.
+pub(crate) fn rename(expr: &mut IdedExpr, old: &str, new: &str) {
+    let entry = |entry: &mut EntryExpr| match entry {
+        EntryExpr::StructField(field) => rename(&mut field.value, old, new),
+        EntryExpr::MapEntry(entry) => {
+            rename(&mut entry.key, old, new);
+            rename(&mut entry.value, old, new);
+        }
+    };
+    match &mut expr.expr {
+        Ast::Ident(name) if name == old => new.clone_into(name),
+        Ast::Ident(_) | Ast::Literal(_) | Ast::Unspecified => {}
+        Ast::Map(map) => map.entries.iter_mut().for_each(|e| entry(&mut e.expr)),
+        Ast::Struct(s) => s.entries.iter_mut().for_each(|e| entry(&mut e.expr)),
+        Ast::List(list) => list.elements.iter_mut().for_each(|element| rename(element, old, new)),
+        Ast::Select(select) => rename(&mut select.operand, old, new),
+        Ast::Call(call) => {
+            call.target.iter_mut().for_each(|target| rename(target, old, new));
+            call.args.iter_mut().for_each(|argument| rename(argument, old, new));
+        }
+        Ast::Comprehension(c) => {
+            for part in
+                [&mut c.iter_range, &mut c.accu_init, &mut c.loop_cond, &mut c.loop_step, &mut c.result]
+            {
+                rename(part, old, new);
+            }
+        }
+    }
+}
+
 /// `a.b["c"]` as a path; `None` for anything else.
 pub(crate) fn as_path(expr: &IdedExpr) -> Option<Path> {
     let mut path = Vec::new();

@@ -64,6 +64,34 @@ pub(crate) fn check(source: &str, limits: &Limits) -> Result<(), ExprError> {
     Ok(())
 }
 
+/// What `loop` is called while the parser looks: CEL reserves the word, and in our language it is a variable.
+pub(crate) const LOOP: &str = "l00p";
+
+/// `source` with the variable `loop` under a name that the parser takes, of the same length; `None` when it is not
+/// there.
+pub(crate) fn hide_loop(source: &str) -> Option<String> {
+    let bytes = source.as_bytes();
+    let is_word =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'`'));
+    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' | b'\'' => at = skip_text(bytes, at),
+            b'l' if bytes[at..].starts_with(b"loop")
+                && !is_word(at.checked_sub(1).and_then(|before| bytes.get(before)))
+                && !bytes.get(at + 4).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_') =>
+            {
+                out.push_str(&source[copied..at]);
+                out.push_str(LOOP);
+                at += LOOP.len();
+                copied = at;
+            }
+            _ => at += 1,
+        }
+    }
+    (copied > 0).then(|| out + &source[copied..])
+}
+
 /// The names of `a.b.c`, when `source` is that and nothing else.
 pub(crate) fn plain_path(source: &str) -> Option<Vec<&str>> {
     const RESERVED: &[&str] = &[
@@ -81,7 +109,6 @@ pub(crate) fn plain_path(source: &str) -> Option<Vec<&str>> {
         "if",
         "import",
         "let",
-        "loop",
         "package",
         "namespace",
         "return",

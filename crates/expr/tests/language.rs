@@ -316,3 +316,26 @@ fn values_that_json_cannot_hold_or_that_are_missing_are_told() {
         }
     }
 }
+
+#[test]
+fn loop_is_a_variable_though_cel_reserves_the_word() {
+    let mut scope = Scope::new();
+    scope.set("loop", Arc::new(json!({"index": 3, "history": [1, 2], "loop": {"last": 7}})));
+    scope.set("tasks", Arc::new(json!({"loop": {"output": 5}})));
+    for (source, want) in [
+        ("loop.index", json!(3)),
+        ("loop.index + 1", json!(4)),
+        ("[1, 2].map(x, x * loop.index)", json!([3, 6])),
+        ("loop.history.exists(l, l == 2) ? 'loop' : \"no loop\"", json!("loop")),
+        ("loop['index'] == loop . index", json!(true)),
+        ("loop.loop.last + tasks.loop.output", json!(12)),
+        ("{'loop': size(loop.history)}", json!({"loop": 2})),
+    ] {
+        let expr = Expr::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert_eq!(expr.eval(&scope).unwrap(), want, "{source}");
+        assert!(expr.references().iter().all(|path| path[0] != "l00p"), "{source}");
+        assert_eq!(expr.source(), source);
+    }
+    let wrong = Expr::compile("loop loop").unwrap_err();
+    assert!(!wrong.message.contains("l00p"), "{wrong}");
+}
