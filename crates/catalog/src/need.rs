@@ -1,6 +1,6 @@
 //! Matching what a task needs to the agents that may do it.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::{AgentId, units::Resources};
 
@@ -34,6 +34,8 @@ pub struct Candidate {
     pub agent: Arc<AgentEntry>,
     /// Price of one call.
     pub cost: f64,
+    /// How long a call usually takes: what the agent declares of the capability, else the measured mean.
+    pub expected: Option<Duration>,
     /// 0 for the cheapest price among the candidates, 1 for the next, …; agents of one price share it.
     pub price_rank: u32,
 }
@@ -57,6 +59,17 @@ pub struct Match {
     pub candidates: Vec<Candidate>,
     /// Whether, and when, it can be done.
     pub outcome: Outcome,
+}
+
+impl Match {
+    /// The `n` cheapest and the `n` fastest candidates: worth choosing from. Cheapest first.
+    pub fn choices(&self, n: usize) -> Vec<&Candidate> {
+        let mut by_time: Vec<usize> = (0..self.candidates.len()).collect();
+        by_time.sort_by_key(|&at| (self.candidates[at].expected.unwrap_or(Duration::MAX), at));
+        let chosen: BTreeSet<usize> =
+            (0..n.min(self.candidates.len())).chain(by_time.into_iter().take(n)).collect();
+        chosen.into_iter().map(|at| &self.candidates[at]).collect()
+    }
 }
 
 impl Snapshot {
@@ -264,6 +277,8 @@ fn ranked(need: &Need, ready: &[&Arc<AgentEntry>]) -> Vec<Candidate> {
         .iter()
         .map(|&agent| Candidate {
             cost: agent.definition.cost_of(need.capability.as_deref()),
+            expected: agent
+                .expected(need.capability.as_deref().or(need.capabilities.first().map(String::as_str))),
             agent: agent.clone(),
             price_rank: 0,
         })

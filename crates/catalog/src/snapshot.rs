@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use base::{AgentId, Timestamp, finding::nearest, units::Resources};
@@ -241,6 +242,18 @@ impl AgentEntry {
     /// Calls at once over all its instances.
     pub fn capacity(&self) -> u64 {
         self.instances.iter().map(|i| u64::from(i.instance.capacity)).sum()
+    }
+    /// How long a call of the capability usually takes: as the agent declares, else as was measured over all its calls.
+    pub fn expected(&self, capability: Option<&str>) -> Option<Duration> {
+        let declared = capability.and_then(|id| self.definition.capability(id));
+        let declared = declared.and_then(|c| c.performance.response_ms_target);
+        let measured = || {
+            let known = self.health.checks.values().filter_map(|c| Some((c.mean_ms?, c.calls.max(1) as f64)));
+            let (sum, calls) = known.fold((0.0, 0.0), |(sum, all), (ms, n)| (sum + ms * n, all + n));
+            (calls > 0.0).then(|| sum / calls)
+        };
+        let ms = declared.or_else(measured).filter(|ms| ms.is_finite() && *ms >= 0.0)?;
+        Some(Duration::from_micros((ms * 1000.0) as u64))
     }
     /// What one instance offers at most; undeclared dimensions are unlimited.
     pub fn room(&self) -> Resources {

@@ -323,3 +323,35 @@ fn an_entry_survives_the_wire_and_passes_over_keys_of_the_future() {
     assert!(AgentEntry::from_json("{\"id\": \"a\"}", 1, AgentState::Active).is_err());
     assert_eq!(AgentState::parse("draining"), Some(AgentState::Draining));
 }
+
+#[test]
+fn the_time_of_a_call_is_declared_or_measured_and_the_choice_holds_the_cheapest_and_the_fastest() {
+    let cap = |ms: Option<u64>| json!([{"id": "work", "performance": {"responseTime": {"target": ms}}}]);
+    let put = |name: &str, cost: u32, ms| {
+        let agent = agent(name, json!({"cost": cost, "capabilities": cap(Some(ms))}));
+        entry(agent, AgentState::Active, &[])
+    };
+    let undeclared = agent("m", json!({"cost": 9, "capabilities": [{"id": "work"}]}));
+    let mut measured = (*entry(undeclared, AgentState::Active, &[])).clone();
+    for (instance, calls, ms) in [("default", 3, 10.0), ("other", 1, 30.0)] {
+        let seen = catalog::snapshot::InstanceHealth { calls, mean_ms: Some(ms), ..Default::default() };
+        measured.health.checks.insert(instance.into(), seen);
+    }
+    let fleet = Snapshot::of(
+        1,
+        [
+            put("a", 1, 900),
+            put("b", 2, 500),
+            put("c", 3, 700),
+            put("d", 4, 100),
+            std::sync::Arc::new(measured),
+        ],
+    );
+    let found = fleet.matches(&need(|n| n.capability = Some("work".into())));
+    let ms: Vec<u128> = found.candidates.iter().map(|c| c.expected.unwrap().as_millis()).collect();
+    assert_eq!(ms, [900, 500, 700, 100, 15], "three calls of 10 ms and one of 30 ms");
+    let names = |n| found.choices(n).iter().map(|c| c.agent.id().to_string()).collect::<Vec<_>>();
+    assert_eq!(names(1), ["a", "m"]);
+    assert_eq!(names(2), ["a", "b", "d", "m"]);
+    assert_eq!(names(9).len(), 5);
+}

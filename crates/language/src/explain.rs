@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use base::units::Resources;
+use base::{AgentId, units::Resources};
 use serde_json::{Value, json};
 use workflow::plan::{Plan, Spread, TaskPlan};
 
-use crate::offers::{Offer, Offers};
+use crate::{
+    allocate::{Allocation, Allotment, Choice, Job, allocate},
+    offers::{Offer, Offers},
+};
 
 /// Numbers of a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +25,10 @@ pub struct Analysis {
     pub width: u32,
     /// Indices along the longest way through the plan, first to last.
     pub critical_path: Vec<u32>,
-    /// Time along the critical path.
+    /// Time until the last task is done: along the critical path, and waiting where agents have no more room.
     pub duration: Duration,
+    /// Price of all calls with the agents that were chosen.
+    pub cost: f64,
     /// Tasks whose time is not known; they count nothing in [`Analysis::duration`].
     pub unknown_durations: u32,
     /// The most that is taken at once, if every task of a level runs together.
@@ -32,42 +37,79 @@ pub struct Analysis {
     pub agents: u32,
 }
 
-/// Analyses `plan`. How long a call takes says the task itself ([`TaskPlan::expected`]), else the fastest agent of the
-/// fleet that can do it.
+/// Analyses `plan` with the agents that [`allocate`] chooses of the fleet. How long a call takes says the task itself
+/// ([`TaskPlan::expected`]), else the agent.
 pub fn analyse(plan: &Plan, offers: Option<&dyn Offers>) -> Analysis {
-    let asked = offers.map(|offers| Asked::of(plan, offers));
-    with_times(plan, |t| asked.as_ref().and_then(|asked| asked.of_task(t).expected))
+    let asked = Asked::of(plan, offers);
+    with_times(plan, &asked, &asked.allocate(plan))
 }
 
 /// What the fleet says to each need; equal needs are asked once.
+#[derive(Default)]
 struct Asked {
     offers: Vec<Offer>,
+    /// As numbers: what the allocation chooses from.
+    choices: Vec<Vec<Choice>>,
     /// Which of them, by task.
     of: Vec<u32>,
+    /// Calls at once of each agent.
+    capacities: Vec<u32>,
 }
 
 impl Asked {
-    fn of(plan: &Plan, offers: &dyn Offers) -> Self {
+    fn of(plan: &Plan, offers: Option<&dyn Offers>) -> Self {
         let mut known: HashMap<String, u32> = HashMap::new();
-        let mut out = Self { offers: Vec::new(), of: Vec::with_capacity(plan.tasks.len()) };
+        let mut agents: HashMap<AgentId, u32> = HashMap::new();
+        let mut out = Self { of: Vec::with_capacity(plan.tasks.len()), ..Self::default() };
         for task in &plan.tasks {
-            let key = format!("{:?} {:?}", task.need, task.resources);
+            let key = format!("{:?} {:?} {:?}", task.need, task.resources, task.expected);
             let n = *known.entry(key).or_insert_with(|| {
-                out.offers.push(offers.offer(&task.need, &task.resources));
+                let offer =
+                    offers.map(|offers| offers.offer(&task.need, &task.resources)).unwrap_or_default();
+                let mut choices = Vec::with_capacity(offer.choices.len());
+                for chance in &offer.choices {
+                    let agent = *agents.entry(chance.agent_id.clone()).or_insert_with(|| {
+                        out.capacities.push(chance.capacity);
+                        out.capacities.len() as u32 - 1
+                    });
+                    let duration = task.expected.or(chance.expected);
+                    choices.push(Choice { agent, duration, cost: chance.cost });
+                }
+                if choices.is_empty() && task.expected.is_some() {
+                    choices.push(Choice { agent: u32::MAX, duration: task.expected, cost: 0.0 });
+                }
+                out.offers.push(offer);
+                out.choices.push(choices);
                 out.offers.len() as u32 - 1
             });
             out.of.push(n);
         }
         out
     }
-    fn of_task(&self, task: usize) -> &Offer {
+
+    fn offer(&self, task: usize) -> &Offer {
         &self.offers[self.of[task] as usize]
+    }
+
+    fn choices(&self, task: usize) -> &[Choice] {
+        &self.choices[self.of[task] as usize]
+    }
+
+    fn allocate(&self, plan: &Plan) -> Allocation {
+        let jobs: Vec<Job<'_>> = plan
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(t, task)| Job { after: &task.after, calls: calls(task), choices: self.choices(t) })
+            .collect();
+        allocate(&jobs, &self.capacities, plan.limits.max_calls.unwrap_or(u32::MAX))
     }
 }
 
-fn with_times(plan: &Plan, expected: impl Fn(usize) -> Option<Duration>) -> Analysis {
+fn with_times(plan: &Plan, asked: &Asked, allocation: &Allocation) -> Analysis {
     let tasks = plan.tasks.len();
     let mut out = Analysis { levels: vec![0; tasks], ..Analysis::default() };
+    (out.duration, out.cost) = (allocation.length, allocation.cost);
     // The longest way to the end of each task: time, then number of tasks, so that unknown times still give a path.
     let mut longest: Vec<(Duration, u32)> = vec![(Duration::ZERO, 0); tasks];
     let mut from: Vec<u32> = vec![u32::MAX; tasks];
@@ -81,10 +123,10 @@ fn with_times(plan: &Plan, expected: impl Fn(usize) -> Option<Duration>) -> Anal
                 from[t] = before;
             }
         }
-        let time = task.expected.or_else(|| expected(t));
-        out.unknown_durations += u32::from(time.is_none());
+        out.unknown_durations += u32::from(asked.choices(t).iter().all(|choice| choice.duration.is_none()));
+        let Allotment { start, finish, .. } = allocation.jobs[t];
         let before = if from[t] == u32::MAX { (Duration::ZERO, 0) } else { longest[from[t] as usize] };
-        longest[t] = (before.0.saturating_add(time.unwrap_or_default()), before.1 + 1);
+        longest[t] = (before.0.saturating_add(finish.saturating_sub(start)), before.1 + 1);
         if last == u32::MAX || longest[t] > longest[last as usize] {
             last = t as u32;
         }
@@ -99,20 +141,17 @@ fn with_times(plan: &Plan, expected: impl Fn(usize) -> Option<Duration>) -> Anal
     out.width = per_level.iter().map(|(n, _)| *n).max().unwrap_or(0);
     out.resources = per_level.iter().fold(Resources::default(), |most, (_, sum)| most.max(sum));
     out.agents = agents(plan);
-    if last != u32::MAX {
-        out.duration = longest[last as usize].0;
-        let mut at = last;
-        while at != u32::MAX {
-            out.critical_path.push(at);
-            at = from[at as usize];
-        }
-        out.critical_path.reverse();
+    let mut at = last;
+    while at != u32::MAX {
+        out.critical_path.push(at);
+        at = from[at as usize];
     }
+    out.critical_path.reverse();
     out
 }
 
 /// Calls of a task at once, as far as the definition says.
-fn calls(task: &TaskPlan) -> u32 {
+pub fn calls(task: &TaskPlan) -> u32 {
     match &task.spread {
         Spread::One => 1,
         Spread::ForEach { width, .. } => width.unwrap_or(1),
@@ -134,11 +173,12 @@ fn agents(plan: &Plan) -> u32 {
 }
 
 /// Explains `plan` as JSON: `{workflow, levels, critical_path, estimated_duration_ms, unknown_durations,
-/// estimated_resources, tasks}`. With `offers`, each task names its candidates and why they are on the list.
+/// estimated_resources, tasks}`. With `offers` also `estimated_cost`, and each task names its candidates and why they are
+/// on the list, and under `allocation` the one that was chosen: `{agent_id, cost, start_ms, duration_ms, slack_ms}`.
 pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
-    let asked = offers.map(|offers| Asked::of(plan, offers));
-    let offer = |t: usize| asked.as_ref().map(|asked| asked.of_task(t));
-    let analysis = with_times(plan, |t| offer(t).and_then(|offer| offer.expected));
+    let asked = Asked::of(plan, offers);
+    let allocation = asked.allocate(plan);
+    let analysis = with_times(plan, &asked, &allocation);
     let id = |t: u32| plan.tasks[t as usize].id.as_str();
     let mut levels: Vec<Vec<&str>> = vec![Vec::new(); analysis.depth as usize];
     for (t, &level) in analysis.levels.iter().enumerate() {
@@ -148,9 +188,19 @@ pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
         .tasks
         .iter()
         .enumerate()
-        .map(|(t, task)| task_json(plan, task, analysis.levels[t], offer(t)))
+        .map(|(t, task)| {
+            let mut out = task_json(plan, task, analysis.levels[t]);
+            let expected = asked.choices(t).iter().filter_map(|c| c.duration).min();
+            if let Some(expected) = expected {
+                out["expected_ms"] = millis(expected).into();
+            }
+            if offers.is_some() {
+                add_agents(&mut out, asked.offer(t), &allocation.jobs[t]);
+            }
+            out
+        })
         .collect();
-    json!({
+    let mut out = json!({
         "workflow": {"name": plan.name, "version": plan.version, "orchestration_pattern": plan.pattern},
         "levels": levels,
         "critical_path": analysis.critical_path.iter().map(|&t| id(t)).collect::<Vec<_>>(),
@@ -158,7 +208,28 @@ pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
         "unknown_durations": analysis.unknown_durations,
         "estimated_resources": estimated_resources(&analysis),
         "tasks": tasks,
-    })
+    });
+    if offers.is_some() {
+        out["estimated_cost"] = analysis.cost.into();
+    }
+    out
+}
+
+/// Who could do the task, and who was chosen.
+fn add_agents(out: &mut Value, offer: &Offer, given: &Allotment) {
+    out["candidates"] = json!(offer.candidates);
+    if let Some(shortage) = &offer.shortage {
+        out["shortage"] = shortage.text().into();
+    }
+    if let Some(chosen) = given.choice.and_then(|at| offer.choices.get(at as usize)) {
+        out["allocation"] = json!({
+            "agent_id": chosen.agent_id,
+            "cost": given.cost,
+            "start_ms": millis(given.start),
+            "duration_ms": millis(given.finish.saturating_sub(given.start)),
+            "slack_ms": millis(given.slack),
+        });
+    }
 }
 
 /// `{cpu_millis, memory_bytes, network_mbps, agents, duration_ms}`.
@@ -183,7 +254,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn task_json(plan: &Plan, task: &TaskPlan, level: u32, offer: Option<&Offer>) -> Value {
+fn task_json(plan: &Plan, task: &TaskPlan, level: u32) -> Value {
     let names: Vec<_> = task.after.iter().map(|&t| plan.tasks[t as usize].id.as_str()).collect();
     let mut out = json!({
         "id": task.id,
@@ -200,15 +271,6 @@ fn task_json(plan: &Plan, task: &TaskPlan, level: u32, offer: Option<&Offer>) ->
     }
     if let Some(when) = &task.when {
         put("when", when.as_str().into());
-    }
-    if let Some(expected) = task.expected.or_else(|| offer.and_then(|offer| offer.expected)) {
-        put("expected_ms", millis(expected).into());
-    }
-    if let Some(offer) = offer {
-        put("candidates", json!(offer.candidates));
-        if let Some(shortage) = &offer.shortage {
-            put("shortage", shortage.text().into());
-        }
     }
     out
 }

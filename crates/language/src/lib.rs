@@ -2,11 +2,12 @@
 //!
 //! Text goes through four steps, each its own module: `text` (YAML or JSON to a tree that knows line and column of
 //! every key and value), `read` (the dialects: canonical, `workflow`, S0 `stages`, S1 `steps`, S4 chain and graph, to
-//! one definition), `check` (everything that needs the whole of it) and [`explain`] (levels, critical path,
+//! one definition), `check` (everything that needs the whole of it) and [`explain()`] (levels, critical path,
 //! estimates, candidates). Findings are collected, not thrown: one run reports everything it can see.
 //!
 //! The reference of the language is `docs/language.md`. No IO, no clock, no randomness.
 
+mod allocate;
 mod canonical;
 mod check;
 mod definition;
@@ -27,10 +28,11 @@ use workflow::plan::Plan;
 use report::Report;
 
 pub use definition::{Definition, Dialect, Shape, Task};
-pub use explain::{Analysis, analyse, explain};
+pub use allocate::{Allocation, Allotment, Choice, Job, allocate};
+pub use explain::{Analysis, analyse, calls, explain};
 pub use format::format_definition;
 pub use limits::Limits;
-pub use offers::{Candidate, Offer, Offers, Shortage};
+pub use offers::{Candidate, Chance, Offer, Offers, Shortage};
 pub use render::render;
 pub use text::Format;
 

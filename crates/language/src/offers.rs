@@ -23,8 +23,21 @@ pub struct Offer {
     pub candidates: Vec<Candidate>,
     /// Why nobody can; `None` when there are candidates.
     pub shortage: Option<Shortage>,
-    /// How long the best candidate says that a call takes.
+    /// Those worth choosing from, with what decides: the cheapest and the fastest.
+    pub choices: Vec<Chance>,
+}
+
+/// What decides between agents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chance {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// How long a call usually takes.
     pub expected: Option<Duration>,
+    /// Price of a call.
+    pub cost: f64,
+    /// Calls it takes at once.
+    pub capacity: u32,
 }
 
 /// An agent that could do a task.

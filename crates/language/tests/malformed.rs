@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests stand outside of them
 
 use base::{ErrorCode, Finding, units::Resources};
-use language::{Candidate, Format, Limits, Offer, Offers, Options, Shortage, compile, render};
+use language::{Candidate, Chance, Format, Limits, Offer, Offers, Options, Shortage, compile, render};
 use workflow::plan::Need;
 
 fn findings(source: &str) -> Vec<Finding> {
@@ -341,7 +341,13 @@ impl Offers for Fleet {
             }
             Some(_) => Vec::new(),
         };
-        Offer { candidates, shortage, expected: Some(std::time::Duration::from_secs(2)) }
+        let chance = |candidate: &Candidate| Chance {
+            agent_id: candidate.agent_id.clone(),
+            expected: Some(std::time::Duration::from_secs(2)),
+            cost: 1.5,
+            capacity: 8,
+        };
+        Offer { choices: candidates.iter().map(chance).collect(), candidates, shortage }
     }
 }
 
@@ -358,6 +364,12 @@ fn the_fleet_is_asked_for_every_need() {
     assert_eq!(explained["tasks"][2]["candidates"][0]["agent_id"], "pan");
     assert_eq!(explained["tasks"][0]["shortage"], "no agent offers the capability `fly`");
     assert_eq!(explained["estimated_duration_ms"], 2000);
+    assert_eq!(explained["estimated_cost"], 1.5);
+    let given = serde_json::json!(
+        {"agent_id": "pan", "cost": 1.5, "start_ms": 0, "duration_ms": 2000, "slack_ms": 0}
+    );
+    assert_eq!(explained["tasks"][2]["allocation"], given);
+    assert!(explained["tasks"][0].get("allocation").is_none(), "nobody can do it");
     let huge = "name: w\nresources: {cpu: 9}\ntasks: [{id: cook}]";
     let outcome = compile(huge, &Options { offers: Some(&Fleet), ..Options::default() });
     assert_eq!(outcome.error_code(), Some(ErrorCode::InsufficientResources), "{:?}", outcome.findings);

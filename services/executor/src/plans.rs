@@ -1,20 +1,25 @@
 //! Compiled plans of workflow versions, cached. Nothing is compiled on the hot path.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::Fault;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use base::{CallContext, ErrorCode, WorkflowId};
-use catalog::{Need, Outcome, Snapshot};
+use catalog::{Candidate, Need, Outcome, Snapshot};
 use jsonschema::Validator;
+use language::{Choice, Job};
 use serde_json::Value;
 use workflow::{
     Compiled,
     plan::{Plan, TaskPlan},
 };
 
-use crate::engine::NeedClass;
+use crate::engine::{NeedClass, Preference};
 
 /// A workflow version, ready to run.
 pub struct PlanEntry {
@@ -28,8 +33,8 @@ pub struct PlanEntry {
     pub compiled: Arc<Compiled>,
     /// What each task needs.
     pub needs: Vec<Arc<NeedClass>>,
-    /// Estimate of the whole.
-    pub estimated: Duration,
+    /// Tasks with the same need as an earlier one share its number.
+    same: Vec<u32>,
     input: Option<Validator>,
     outputs: Vec<Option<Validator>>,
     inputs: Vec<Option<Validator>>,
@@ -37,7 +42,21 @@ pub struct PlanEntry {
     checked: ArcSwapOption<Checked>,
 }
 
-type Checked = (Arc<Snapshot>, Result<Vec<Arc<str>>, Fault>);
+type Checked = (Arc<Snapshot>, Result<Arc<Allotted>, Fault>);
+
+/// What a fleet can do for a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Allotted {
+    /// Agents that could serve the tasks, each once, by id.
+    pub candidates: Vec<Arc<str>>,
+    /// When the last task is done, with the agents that the tasks were given.
+    pub estimated: Duration,
+}
+
+/// The cheapest and the fastest agents that a task is allocated from: so many of each.
+const CHOICES_MAX: usize = 8;
+/// Plans with more tasks are allocated off the threads that carry the executions.
+const TASKS_INLINE_MAX: usize = 1000;
 
 /// Where plans come from.
 #[async_trait]
@@ -80,7 +99,7 @@ impl PlanEntry {
         let inputs = plan.tasks.iter().map(|t| schema(&t.input_schema)).collect::<Result<_, _>>()?;
         let input = schema(&plan.input_schema)?;
         let needs = plan.tasks.iter().map(|t| Arc::new(NeedClass::new(need_of(t)))).collect();
-        let estimated = estimate(&plan);
+        let same = same_needs(&plan);
         let compiled = Arc::new(Compiled::new(plan).map_err(|e| bad(e.to_string()))?);
         Ok(Self {
             workflow_id: found.workflow_id,
@@ -88,7 +107,7 @@ impl PlanEntry {
             version: found.version.as_str().into(),
             compiled,
             needs,
-            estimated,
+            same,
             input,
             outputs,
             inputs,
@@ -121,32 +140,67 @@ impl PlanEntry {
         check(self.inputs.get(task as usize).and_then(Option::as_ref), input, "input")
     }
 
-    /// Agents that could serve the tasks, each once.
+    /// Gives each task its agent: no plan with these agents is done earlier, and what is not critical goes to the
+    /// cheapest that keeps it so. The dispatcher prefers them from then on.
     ///
     /// # Errors
     /// `insufficient_resources` when no registered agent can ever serve a task.
-    pub fn candidates(&self, fleet: &Arc<Snapshot>) -> Result<Vec<Arc<str>>, Fault> {
+    pub async fn allot(self: &Arc<Self>, fleet: &Arc<Snapshot>) -> Result<Arc<Allotted>, Fault> {
         let known = self.checked.load();
         if let Some((_, result)) = known.as_deref().filter(|(seen, _)| Arc::ptr_eq(seen, fleet)) {
             return result.clone();
         }
-        let result = self.look_for(fleet);
+        let result = if self.needs.len() <= TASKS_INLINE_MAX {
+            self.look_for(fleet)
+        } else {
+            let (own, fleet) = (self.clone(), fleet.clone());
+            let looked = tokio::task::spawn_blocking(move || own.look_for(&fleet)).await;
+            looked.map_err(|_| Fault::internal())?
+        };
         self.checked.store(Some(Arc::new((fleet.clone(), result.clone()))));
         result
     }
 
-    fn look_for(&self, fleet: &Snapshot) -> Result<Vec<Arc<str>>, Fault> {
-        let mut found = BTreeSet::new();
-        for (task, class) in self.compiled.plan().tasks.iter().zip(&self.needs) {
-            let matched = fleet.matches(&class.need);
-            if let Outcome::Never(reason) = matched.outcome {
+    fn look_for(&self, fleet: &Snapshot) -> Result<Arc<Allotted>, Fault> {
+        let tasks = &self.compiled.plan().tasks;
+        let mut candidates = BTreeSet::new();
+        let (mut agents, mut capacities) = (HashMap::new(), Vec::new());
+        let mut choices: HashMap<u32, Vec<Choice>> = HashMap::new();
+        let mut chosen_from: HashMap<u32, Vec<base::AgentId>> = HashMap::new();
+        for (t, task) in (0u32..).zip(tasks).filter(|(t, _)| self.same[*t as usize] == *t) {
+            let matched = fleet.matches(&self.needs[t as usize].need);
+            if let Outcome::Never(reason) = &matched.outcome {
                 let text =
                     format!("task {} can never run: {reason}; register an agent that can do it", task.id);
                 return Err(Fault::new(ErrorCode::InsufficientResources, text).field(task.id.clone()));
             }
-            found.extend(matched.candidates.iter().map(|c| Arc::<str>::from(c.agent.id().as_str())));
+            candidates.extend(matched.candidates.iter().map(|c| Arc::<str>::from(c.agent.id().as_str())));
+            let choice = |c: &Candidate| {
+                let agent = *agents.entry(c.agent.id().clone()).or_insert_with(|| {
+                    capacities.push(u32::try_from(c.agent.capacity()).unwrap_or(u32::MAX));
+                    capacities.len() as u32 - 1
+                });
+                Choice { agent, duration: task.expected.or(c.expected), cost: c.cost }
+            };
+            let of_it = matched.choices(CHOICES_MAX);
+            chosen_from.insert(t, of_it.iter().map(|c| c.agent.id().clone()).collect());
+            choices.insert(t, of_it.into_iter().map(choice).collect());
         }
-        Ok(found.into_iter().collect())
+        let none = Vec::new();
+        let jobs = tasks.iter().zip(&self.same).map(|(task, same)| Job {
+            after: &task.after,
+            calls: language::calls(task),
+            choices: choices.get(same).unwrap_or(&none),
+        });
+        let jobs: Vec<Job<'_>> = jobs.collect();
+        let calls_max = self.compiled.plan().limits.max_calls.unwrap_or(u32::MAX);
+        let allocation = language::allocate(&jobs, &capacities, calls_max);
+        for ((given, same), class) in allocation.jobs.iter().zip(&self.same).zip(&self.needs) {
+            let agents = chosen_from.get(same).filter(|agents| agents.len() > 1);
+            let agent = agents.zip(given.choice).and_then(|(agents, at)| agents.get(at as usize));
+            class.prefer(agent.map(|agent| Preference::new(agent.clone(), given.slack)));
+        }
+        Ok(Arc::new(Allotted { candidates: candidates.into_iter().collect(), estimated: allocation.length }))
     }
 
     /// Executions of the workflow at once, when it limits them above one (one is a unique row instead).
@@ -219,13 +273,13 @@ fn need_of(task: &TaskPlan) -> Need {
     }
 }
 
-/// Length of the critical path by the tasks' expected durations.
-fn estimate(plan: &Plan) -> Duration {
-    let mut finish: Vec<Duration> = Vec::with_capacity(plan.tasks.len());
-    for task in &plan.tasks {
-        let start =
-            task.after.iter().filter_map(|&t| finish.get(t as usize)).max().copied().unwrap_or_default();
-        finish.push(start + task.expected.unwrap_or_default());
-    }
-    finish.into_iter().max().unwrap_or_default()
+/// For each task the first one with the same need and the same time.
+fn same_needs(plan: &Plan) -> Vec<u32> {
+    let mut first: HashMap<String, u32> = HashMap::new();
+    let tasks = (0u32..).zip(&plan.tasks);
+    let same = tasks.map(|(t, task)| {
+        let key = format!("{:?} {:?} {:?}", task.need, task.resources, task.expected);
+        *first.entry(key).or_insert(t)
+    });
+    same.collect()
 }

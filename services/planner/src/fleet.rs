@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use base::{Tenant, units::Resources};
 use catalog::{Outcome, Snapshot};
-use language::{Candidate, Offer, Offers, Shortage};
+use language::{Candidate, Chance, Offer, Offers, Shortage};
 use runtime::RoleContext;
 use workflow::plan::Need;
 
 /// Most candidates that an explanation names for a task.
 const CANDIDATES_MAX: usize = 20;
+/// The cheapest and the fastest agents that a task is allocated from: so many of each.
+const CHOICES_MAX: usize = 8;
 /// Longest pause before the watch is tried again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -65,12 +67,18 @@ impl Offers for View {
     fn offer(&self, need: &Need, resources: &Resources) -> Offer {
         let wanted = catalog_need(need, *resources);
         let matched = self.0.matches(&wanted);
-        let shortage = match matched.outcome {
+        let shortage = match &matched.outcome {
             Outcome::Now => None,
-            Outcome::Later(why) => Some(Shortage::Away { why }),
-            Outcome::Never(why) => Some(self.shortage(&wanted, why)),
+            Outcome::Later(why) => Some(Shortage::Away { why: why.clone() }),
+            Outcome::Never(why) => Some(self.shortage(&wanted, why.clone())),
         };
-        let expected = matched.candidates.iter().filter_map(|c| expected(&c.agent.definition, need)).min();
+        let choices = matched.choices(CHOICES_MAX).into_iter().map(|c| Chance {
+            agent_id: c.agent.id().clone(),
+            expected: c.expected,
+            cost: c.cost,
+            capacity: u32::try_from(c.agent.capacity()).unwrap_or(u32::MAX),
+        });
+        let choices = choices.collect();
         let several = matched.candidates.len();
         let candidates = matched
             .candidates
@@ -84,7 +92,7 @@ impl Offers for View {
                 Candidate { agent_id: agent.id().clone(), reason: format!("{order} that fit: {why}") }
             })
             .collect();
-        Offer { candidates, shortage, expected }
+        Offer { candidates, shortage, choices }
     }
 }
 
@@ -102,14 +110,6 @@ impl View {
             Outcome::Now | Outcome::Later(_) => Shortage::TooSmall { why },
         }
     }
-}
-
-/// How long the agent says that a call usually takes.
-fn expected(agent: &catalog::AgentDefinition, need: &Need) -> Option<Duration> {
-    let capability =
-        agent.capability(need.capability.as_deref().or(need.capabilities.first().map(String::as_str))?)?;
-    let ms = capability.performance.response_ms_target.filter(|ms| ms.is_finite() && *ms >= 0.0)?;
-    Some(Duration::from_micros((ms * 1000.0) as u64))
 }
 
 fn catalog_need(need: &Need, resources: Resources) -> catalog::Need {

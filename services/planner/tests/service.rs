@@ -160,6 +160,9 @@ async fn agents_that_are_missing_are_findings_and_candidates_have_reasons() {
     let candidates = plan["tasks"][0]["candidates"].as_array().unwrap();
     assert_eq!(candidates.len(), 2);
     assert!(candidates[0]["reason"].as_str().unwrap().starts_with("1 of 2 that fit"), "{candidates:?}");
+    let given = &plan["tasks"][0]["allocation"];
+    assert_eq!((&given["agent_id"], &given["duration_ms"]), (&"pan".into(), &2000.into()), "{given}");
+    assert_eq!((&given["slack_ms"], &plan["estimated_cost"]), (&0.into(), &0.0.into()));
     assert!(plan["tasks"][1]["shortage"].as_str().unwrap().contains("`fly`"));
     assert_eq!(plan["findings"][0]["code"], "missing-capability");
     assert_eq!(explained.findings.len(), 1);

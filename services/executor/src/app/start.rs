@@ -9,7 +9,7 @@ use workflow::Created;
 
 use crate::{
     engine::{ExecutionView, Start, exclusive_key},
-    plans::PlanEntry,
+    plans::{Allotted, PlanEntry},
 };
 
 use super::App;
@@ -79,9 +79,9 @@ impl App {
         };
         let input = request.input.clone().unwrap_or_else(Payload::null);
         self.check_request(&request, &plan, &input)?;
-        let candidates = self.candidates(&plan).await?;
+        let allotted = self.allot(&plan).await?;
         let (id, hash) = identity(context, &request, &plan, &input)?;
-        let created = self.created(context, &request, &plan, input, &candidates);
+        let created = self.created(context, &request, &plan, input, &allotted);
         let exclusive = plan.exclusive().then(|| exclusive_key(plan.workflow_id));
         let (reply, started) = oneshot::channel();
         let (ended, end) = match request.wait {
@@ -118,7 +118,7 @@ impl App {
             workflow_id: started.workflow_id,
             existing: started.existing,
             queue_position: started.queue_position,
-            candidates,
+            candidates: allotted.candidates.clone(),
             ended,
         })
     }
@@ -173,12 +173,12 @@ impl App {
         within_constraints(request, plan)
     }
 
-    /// Agents that could serve every task; refuses what the fleet can never give.
-    async fn candidates(&self, plan: &PlanEntry) -> Result<Vec<Arc<str>>, Fault> {
+    /// Agents for every task; refuses what the fleet can never give.
+    async fn allot(&self, plan: &Arc<PlanEntry>) -> Result<Arc<Allotted>, Fault> {
         let deadline = tokio::time::Instant::now() + FLEET_GRACE;
         loop {
             let fleet = self.engine.fleet();
-            match plan.candidates(&fleet) {
+            match plan.allot(&fleet).await {
                 Ok(found) => return Ok(found),
                 Err(fault) if tokio::time::Instant::now() >= deadline => return Err(fault),
                 // The registry's news may be on its way.
@@ -193,7 +193,7 @@ impl App {
         request: &StartRequest,
         plan: &PlanEntry,
         input: Payload,
-        candidates: &[Arc<str>],
+        allotted: &Allotted,
     ) -> Created {
         let limits = &plan.compiled.plan().limits;
         Created {
@@ -212,8 +212,8 @@ impl App {
             allocation_timeout: self.defaults.allocation_timeout,
             trace: context.trace.as_str().into(),
             principal: context.principal.as_str().into(),
-            candidates: candidates.to_vec(),
-            estimated: plan.estimated,
+            candidates: allotted.candidates.clone(),
+            estimated: allotted.estimated,
             default_retry: self.defaults.retry.clone(),
             settings: workflow::Settings::default(),
         }

@@ -9,8 +9,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use balance::{Ask, Entry, FairQueue, Slot as Place, choice::Condition, choose};
 use base::{AgentId, ExecutionId, Tenant, Timestamp};
 use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
@@ -25,13 +27,39 @@ pub struct NeedClass {
     id: u64,
     /// What an agent must be and offer.
     pub need: Need,
+    preferred: ArcSwapOption<Preference>,
+}
+
+/// The agent that the allocation of the plan gives a task. It counts as the cheapest while it has room.
+#[derive(Debug, PartialEq)]
+pub struct Preference {
+    agent: AgentId,
+    reason: String,
+}
+
+impl Preference {
+    /// `slack`: how much later the task could be done.
+    pub fn new(agent: AgentId, slack: Duration) -> Self {
+        let why = match slack {
+            Duration::ZERO => "critical".to_owned(),
+            slack => format!("{} of slack", base::time::show_duration(slack)),
+        };
+        Self { agent, reason: format!("the plan's choice ({why})") }
+    }
 }
 
 impl NeedClass {
     /// A class of its own.
     pub fn new(need: Need) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), need }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), need, preferred: ArcSwapOption::empty() }
+    }
+
+    /// What the allocation says now.
+    pub fn prefer(&self, preferred: Option<Preference>) {
+        if self.preferred.load().as_deref() != preferred.as_ref() {
+            self.preferred.store(preferred.map(Arc::new));
+        }
     }
 }
 
@@ -179,7 +207,7 @@ impl Dispatcher {
         let nobody = inner.matched(class).nobody.clone();
         if nobody.is_none()
             && !inner.waiting.waits_for(&class.id)
-            && let Some(found) = inner.pick(class.id, &wanted.tried, &self.region)
+            && let Some(found) = inner.pick(class, &wanted.tried, &self.region)
         {
             drop(inner);
             return Acquired::Now(self.permit(found));
@@ -393,8 +421,9 @@ impl Inner {
     }
 
     /// The best instance with room, and takes its slot.
-    fn pick(&mut self, class: u64, tried: &[Arc<str>], region: &str) -> Option<Found> {
-        let candidates = self.matched.get(&class)?.candidates.clone();
+    fn pick(&mut self, class: &NeedClass, tried: &[Arc<str>], region: &str) -> Option<Found> {
+        let candidates = self.matched.get(&class.id)?.candidates.clone();
+        let preferred = class.preferred.load();
         self.salt = self.salt.wrapping_add(1);
         let mut keys = Vec::new();
         for (rank, candidate) in candidates.iter().enumerate() {
@@ -407,12 +436,20 @@ impl Inner {
             .map(|(rank, index, slot)| {
                 let instance = &candidates[*rank].agent.instances[*index];
                 let (in_flight, capacity) = self.room(slot, instance);
-                place(&candidates[*rank], instance, in_flight, capacity, region)
+                let mut place = place(&candidates[*rank], instance, in_flight, capacity, region);
+                if let Some(preferred) = preferred.as_deref() {
+                    place.price_rank =
+                        if preferred.agent == slot.0 { 0 } else { place.price_rank.saturating_add(1) };
+                }
+                place
             })
             .collect();
         let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
         let choice = choose(&places, &Ask { region, tried: &tried, salt: self.salt }).ok()?;
-        let (index, reason) = (choice.index, choice.reason);
+        let (index, mut reason) = (choice.index, choice.reason);
+        if let Some(preferred) = preferred.as_deref().filter(|p| p.agent == keys[index].2.0) {
+            reason = format!("{}, {reason}", preferred.reason);
+        }
         let (rank, instance, slot) = keys.swap_remove(index);
         self.take(&slot);
         Some(Found { slot, agent: candidates[rank].agent.clone(), instance, reason: reason.into() })
@@ -424,7 +461,7 @@ impl Inner {
         while let Some(entry) = self.waiting.peek() {
             let (class, tried) = (entry.item.0.clone(), entry.item.1.tried.clone());
             self.matched(&class);
-            match self.pick(class.id, &tried, region) {
+            match self.pick(&class, &tried, region) {
                 Some(found) => {
                     let Some(entry) = self.waiting.pop() else { return out };
                     out.push((entry.item.1, found));

@@ -46,7 +46,7 @@ use msg::{Msg, stopping};
 
 pub(crate) use admission::PlaceDemand;
 pub use admission::Settling;
-pub use dispatch::NeedClass;
+pub use dispatch::{NeedClass, Preference};
 pub use hot::CallProgress;
 pub(crate) use hot::Live;
 pub use links::LeaseGate;

@@ -7,7 +7,7 @@ use executor::app::StartRequest;
 use serde_json::json;
 use workflow::Status;
 
-use crate::kit::{SOON, World, agent, calls, request, task, worker};
+use crate::kit::{SOON, World, agent, calls, duration, me, request, task, worker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_beyond_the_limit_wait_in_order_of_priority_and_a_full_queue_is_429() {
@@ -187,5 +187,40 @@ async fn a_start_that_only_agents_being_removed_could_serve_is_507_like_one_that
     let id = node.begin("one").await;
     node.completed(id).await;
     assert_eq!(world.agents.count(), 1);
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn critical_tasks_get_fast_agents_and_others_the_cheapest_within_their_slack() {
+    let mut world = World::sqlite();
+    let worker = |id: &str, cost: u32, ms: u64| {
+        let mut worker = agent(id, json!([{"id": "a", "capacity": 8}]));
+        worker["cost"] = json!(cost);
+        worker["capabilities"] = json!([{"id": "work", "performance": {"responseTime": {"target": ms}}}]);
+        worker
+    };
+    world.fleet = Some(vec![worker("dear", 9, 1000), worker("cheap", 1, 3000)]);
+    let task = |id: &str, after: &[u32]| json!({"id": id, "need": {"capabilities": ["work"]}, "after": after, "input": "execution"});
+    // `long` and `end` are critical; `short` has nine seconds for its three.
+    let mut long = task("long", &[]);
+    long["expected"] = duration(std::time::Duration::from_secs(10));
+    let plan = json!({"tasks": [long, task("short", &[]), task("end", &[0, 1])]});
+    world.plans.put("plan", plan);
+    let node = world.node().await;
+    let id = node.begin("plan").await;
+    node.completed(id).await;
+    let page = node.app.history(&me(), id, 0, 100).await.unwrap();
+    let created = page.events.iter().find(|e| e.kind == "workflow.execution_started").unwrap();
+    assert_eq!(created.data["estimated_duration"], 11, "{}", created.data);
+    for (id, agent, why) in [
+        ("long", "cheap", "the plan's choice (critical)"),
+        ("short", "cheap", "the plan's choice (7s of slack)"),
+        ("end", "dear", "the plan's choice (critical)"),
+    ] {
+        let assigned = page.events.iter().find(|e| e.kind == "agent.assigned" && e.data["task_id"] == id);
+        let data = &assigned.unwrap().data;
+        assert_eq!(data["agent_id"], agent, "{data}");
+        assert!(data["reason"].as_str().unwrap().starts_with(why), "{data}");
+    }
     node.die().await;
 }

@@ -59,11 +59,14 @@ fn show(out: &Out, plan: &Value) {
     out.line(format_args!("critical path  {}", list(&plan["critical_path"], " → ")));
     out.line(format_args!("duration       {}", estimate(plan)));
     out.line(format_args!("resources      {}", resources(&plan["estimated_resources"])));
+    if let Some(cost) = plan["estimated_cost"].as_f64() {
+        out.line(format_args!("cost           {cost}"));
+    }
     out.line("");
     let fleet = tasks.iter().any(|task| task.get("candidates").is_some());
     let mut headers = vec!["level", "task", "after", "asks for", "runs"];
     if fleet {
-        headers.push("candidates");
+        headers.extend(["agent", "cost", "slack", "candidates"]);
     }
     let rows = tasks.iter().map(|task| {
         let mut row = vec![
@@ -74,6 +77,7 @@ fn show(out: &Out, plan: &Value) {
             spread(task),
         ];
         if fleet {
+            row.extend(allocation(&task["allocation"]));
             row.push(candidates(task));
         }
         row
@@ -137,6 +141,16 @@ fn spread(task: &Value) -> String {
         text.push_str(&format!(" when {when}"));
     }
     text
+}
+
+/// The agent that was chosen, what its calls cost, and how much later it could be done.
+fn allocation(given: &Value) -> [String; 3] {
+    let Some(agent) = given["agent_id"].as_str() else { return ["-", "-", "-"].map(str::to_owned) };
+    let slack = match given["slack_ms"].as_u64().unwrap_or(0) {
+        0 => "none".to_owned(),
+        ms => duration(ms),
+    };
+    [agent.to_owned(), given["cost"].to_string(), slack]
 }
 
 fn candidates(task: &Value) -> String {
