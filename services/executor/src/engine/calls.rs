@@ -12,7 +12,7 @@ use super::{
     crash,
     cuts::CallCell,
     dispatch::{Acquired, Permit, Wanted},
-    hot::{CallProgress, Hot, Live, OpenCall},
+    hot::{CallProgress, Hot, Leaving, Live, OpenCall},
     lane::Lane,
     msg::{CallFailure, CallReport, Msg},
 };
@@ -121,7 +121,8 @@ impl Lane {
             effect: task.effect.or(declared).unwrap_or_default(),
             reason: permit.reason.clone(),
         };
-        hot.outbox.insert(call, (input, permit));
+        let attempt = hot.state.call(call).map_or(0, |c| c.attempt) + 1;
+        hot.outbox.insert(call, Leaving { attempt, input, permit });
         self.feed_fact(id, &Input::Assign { call, to: Arc::new(to) });
         let Some(hot) = self.hot.get_mut(&id) else { return };
         if !hot.state.call(call).is_some_and(|c| c.phase == CallPhase::Running) {
@@ -135,10 +136,10 @@ impl Lane {
             // Over before it left: what waits in the outbox says that it was never sent.
             Effect::Send(call) if !self.runs(id, call) => {}
             Effect::Send(call) => {
-                let Some((input, permit)) = self.hot.get_mut(&id).and_then(|h| h.outbox.remove(&call)) else {
-                    return;
-                };
-                self.open_call(id, call, CallKind::Send(input), Some(permit));
+                let leaving = self.hot.get_mut(&id).and_then(|h| h.outbox.remove(&call));
+                if let Some(Leaving { input, permit, .. }) = leaving {
+                    self.open_call(id, call, CallKind::Send(input), Some(permit));
+                }
             }
             Effect::Recover(call) => self.recover_call(id, call),
             Effect::SendAnswer(call) => {

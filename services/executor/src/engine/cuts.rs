@@ -132,8 +132,15 @@ impl Lane {
     /// Ends a call that nobody wants any more, here, at the process that made it, and at its agent.
     pub(crate) fn abort(&mut self, id: ExecutionId, call: CallKey, attempt: &Attempt, number: u32) {
         let Some(hot) = self.hot.get_mut(&id) else { return };
-        let never_sent = hot.outbox.remove(&call).is_some();
-        let own = hot.open.remove(&call).filter(|open| open.attempt == number);
+        // The next attempt may wait there by now: it was assigned while the end of this one was on its way to the disk.
+        let never_sent = hot.waits_to_leave(call, number);
+        if never_sent {
+            hot.outbox.remove(&call);
+        }
+        let own = match hot.open.get(&call) {
+            Some(open) if open.attempt == number => hot.open.remove(&call),
+            _ => None,
+        };
         let maker = &attempt.to.caller;
         let links = self.shared.links.get().filter(|_| *maker != self.caller && self.shared.is_alive(maker));
         if let Some(links) = links {
@@ -187,8 +194,8 @@ fn is_over(hot: &Hot, call: CallKey) -> bool {
 /// The calls that these effects cut for good and that may have reached an agent: written with the events behind them.
 pub(crate) fn cuts_of(hot: &Hot, effects: &[Effect]) -> Vec<CutWrite> {
     let cut = |effect: &Effect| {
-        let Effect::Abort { call, attempt, .. } = effect else { return None };
-        if hot.outbox.contains_key(call) || !is_over(hot, *call) {
+        let Effect::Abort { call, attempt, number } = effect else { return None };
+        if hot.waits_to_leave(*call, *number) || !is_over(hot, *call) {
             return None;
         }
         Some(CutWrite {

@@ -70,6 +70,13 @@ impl Pending {
     }
 }
 
+/// A call that leaves once its attempt is on disk. The attempt before it may still be on its way there.
+pub(crate) struct Leaving {
+    pub(crate) attempt: u32,
+    pub(crate) input: Payload,
+    pub(crate) permit: Permit,
+}
+
 /// One execution in memory.
 pub(crate) struct Hot {
     pub(crate) id: ExecutionId,
@@ -87,7 +94,7 @@ pub(crate) struct Hot {
     /// It stands in its shard's list of executions with something to write.
     pub(crate) dirty: bool,
     /// Inputs of calls that are about to leave.
-    pub(crate) outbox: HashMap<CallKey, (Payload, Permit)>,
+    pub(crate) outbox: HashMap<CallKey, Leaving>,
     pub(crate) open: HashMap<CallKey, OpenCall>,
     pub(crate) progress: HashMap<CallKey, CallProgress>,
     /// Ready calls that the execution's own limits hold back.
@@ -116,6 +123,11 @@ pub(crate) struct Hot {
 }
 
 impl Hot {
+    /// Whether this attempt of the call waits for its place on the disk before it leaves.
+    pub(crate) fn waits_to_leave(&self, call: CallKey, attempt: u32) -> bool {
+        self.outbox.get(&call).is_some_and(|leaving| leaving.attempt == attempt)
+    }
+
     pub(crate) fn new(state: State, tenant: Tenant, shard: u16) -> Self {
         Self {
             id: state.id(),

@@ -1,6 +1,9 @@
 //! Write ahead, then act: what leaves the process is on disk, and what the store refuses hurts nobody else.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use base::{ErrorCode, ExecutionId, FailureClass, Tenant};
 use executor::engine::Command;
@@ -9,8 +12,9 @@ use store::journal::ExecutionWrite;
 use workflow::Status;
 
 use crate::{
+    agents::Act,
     gate::Way,
-    kit::{Node, SOON, World, calls, keyed, me, request, task},
+    kit::{Node, SOON, World, calls, duration, keyed, me, request, retry, task},
 };
 
 fn id_of(key: &str) -> ExecutionId {
@@ -233,4 +237,31 @@ impl Node {
         use store::journal::Executions as _;
         self.journal.find_execution(id).await.unwrap().unwrap()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_assigned_while_its_failure_is_on_the_way_to_the_disk_leaves() {
+    let mut world = World::sqlite();
+    let clock = testkit::FakeClock::default();
+    world.clock = Arc::new(clock.clone());
+    world.agents.script(|_, nth| if nth == 1 { Act::Hang } else { Act::Answer(json!("late")) });
+    let limit = json!({"attempt": duration(Duration::from_secs(60))});
+    world.plans.put("slow", json!({"tasks": [task("t", json!({"timeouts": limit, "retry": retry(2)}))]}));
+    let node = world.node().await;
+    let id = node.begin("slow").await;
+    calls(&world.agents, 1).await;
+    node.journal.set(Way::Held);
+    let before = node.journal.arrived.load(Ordering::SeqCst);
+    clock.advance(Duration::from_secs(61));
+    arrived(&node, before + 1).await;
+    // The time of the retry comes while the timeout is not on disk: the next attempt takes its place behind it.
+    clock.advance(Duration::from_secs(1));
+    testkit::wait_for("the retry to have a slot beside the first attempt", SOON, async || {
+        (node.engine.load()[4] == 2).then_some(())
+    })
+    .await;
+    node.journal.set(Way::Open);
+    node.completed(id).await;
+    assert_eq!(world.agents.count(), 2);
+    node.die().await;
 }
