@@ -1,10 +1,18 @@
-//! A plan made ready to run: successors, compiled expressions, lookups. Shared by all executions of a version.
+//! A plan made ready to run: one table of nodes, their successors, compiled expressions, lookups. Shared by all
+//! executions of a version.
+//!
+//! Bodies of scopes and compensations are flattened into the table: the plan's own tasks come first, in their order, then
+//! every body as a [`Block`] of nodes that stand side by side. A running execution holds copies of blocks (turns), so a
+//! task of it finds its neighbours by arithmetic.
 
-use std::collections::{HashMap, HashSet};
+mod build;
+mod check;
+
+use std::{collections::HashMap, sync::LazyLock};
 
 use expr::{Expr, Path, Template};
 
-use crate::plan::{ITEMS_MAX, InputSpec, OutputSpec, PLAN_SCHEMA, Plan, Spread};
+use crate::plan::{PLAN_SCHEMA, Plan, TaskPlan};
 
 /// A plan that cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,10 +23,18 @@ pub enum PlanError {
         /// The plan's number.
         found: u32,
     },
-    /// The order of tasks or an index is wrong.
+    /// It says a schema that does not cover what it uses.
+    #[error("the plan says schema {found} and uses what came with schema {needed}")]
+    Understated {
+        /// The plan's number.
+        found: u32,
+        /// The lowest that covers it.
+        needed: u32,
+    },
+    /// The order of tasks, an index, a label or a limit is wrong.
     #[error("task {task}: {what}")]
     Shape {
-        /// The task's id.
+        /// The task's id; in a body with the ids around it, `loop[].draft`.
         task: String,
         /// What is wrong.
         what: String,
@@ -28,7 +44,7 @@ pub enum PlanError {
     Expression {
         /// The task's id; empty for the workflow's own.
         task: String,
-        /// `when`, `input`, `for_each` or `output`.
+        /// `when`, `input`, `for_each`, `output`, `until`, …
         place: &'static str,
         /// The compiler's words.
         message: String,
@@ -36,110 +52,138 @@ pub enum PlanError {
 }
 
 /// A template and what it reads.
-type Paths = (Template, Vec<Path>);
+pub(crate) type Paths = (Template, Vec<Path>);
+
+/// A body of nodes that stand side by side in the table.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Its first node.
+    pub first: u32,
+    /// How many.
+    pub len: u32,
+    /// Offsets by id.
+    pub index: HashMap<String, u32>,
+    /// Offsets of finish points.
+    pub sinks: Vec<u32>,
+    /// Template of its output.
+    pub output: Option<Paths>,
+}
+
+/// A way to the next node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// Its offset within the block.
+    pub to: u32,
+    /// Which of its `after` this is.
+    pub edge: u32,
+}
+
+/// What is known of a node beside its plan.
+#[derive(Debug, Default)]
+pub(crate) struct Node {
+    pub block: u32,
+    /// Body of a scope.
+    pub body: Option<u32>,
+    /// What undoes it.
+    pub undo: Option<u32>,
+    pub next: Box<[Next]>,
+    /// Whether some way out of it is labelled.
+    pub labelled: bool,
+    pub when: Option<Expr>,
+    pub list: Option<Expr>,
+    pub input: Option<Paths>,
+    pub extra: Option<Box<Extra>>,
+}
+
+/// Expressions of nodes that do more than call an agent.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Value of a transform, variables of a set, message of a fail, output of an end, payload of an emit, name of a
+    /// child, title of an approval.
+    pub value: Option<Paths>,
+    /// Topic of an emit.
+    pub topic: Option<Paths>,
+    /// Correlation key of a wait or an emit.
+    pub key: Option<Expr>,
+    /// Filter of a wait.
+    pub filter: Option<Expr>,
+    /// Time of a timer; end of a loop.
+    pub until: Option<Expr>,
+    pub while_: Option<Expr>,
+    pub start: Option<Paths>,
+    pub carry: Option<Paths>,
+    pub cases: Vec<Expr>,
+    pub pick: Option<Expr>,
+    pub catch: Vec<Paths>,
+}
 
 /// A plan with everything that is computed once.
 #[derive(Debug)]
 pub struct Compiled {
     plan: Plan,
+    /// Plans of the nodes behind the plan's own tasks.
+    nested: Vec<TaskPlan>,
+    nodes: Vec<Node>,
+    blocks: Vec<Block>,
     successors: Vec<Box<[u32]>>,
-    when: Vec<Option<Expr>>,
-    lists: Vec<Option<Expr>>,
-    inputs: Vec<Option<Paths>>,
-    output: Option<Paths>,
-    index: HashMap<String, u32>,
-    sinks: Vec<u32>,
+    vars: Option<Paths>,
+    save: Option<Paths>,
+    session: Option<Expr>,
 }
 
 impl Compiled {
     /// Checks the shape of `plan` and compiles its expressions.
+    ///
+    /// # Errors
+    /// [`PlanError`], which names the task and the rule.
     pub fn new(plan: Plan) -> Result<Self, PlanError> {
-        if plan.schema > PLAN_SCHEMA {
-            return Err(PlanError::Schema { found: plan.schema });
-        }
-        let index = index_of(&plan)?;
-        let successors = successors_of(&plan)?;
-        let mut when = Vec::with_capacity(plan.tasks.len());
-        let mut lists = Vec::with_capacity(plan.tasks.len());
-        let mut inputs = Vec::with_capacity(plan.tasks.len());
-        for task in &plan.tasks {
-            let fail = |place, e: expr::ExprError| PlanError::Expression {
-                task: task.id.clone(),
-                place,
-                message: e.to_string(),
-            };
-            let expr = |place, text: &str| Expr::compile(text).map_err(|e| fail(place, e));
-            when.push(task.when.as_deref().map(|text| expr("when", text)).transpose()?);
-            if let Spread::Parallel { count: Some(n) } = task.spread
-                && n > ITEMS_MAX
-            {
-                return Err(shape(&task.id, format!("asks for {n} calls, the limit is {ITEMS_MAX}")));
-            }
-            lists.push(match &task.spread {
-                Spread::ForEach { list, .. } => Some(expr("for_each", list)?),
-                Spread::One | Spread::Parallel { .. } => None,
-            });
-            inputs.push(match &task.input {
-                InputSpec::Template(value) => {
-                    Some(with_paths(Template::compile(value).map_err(|e| fail("input", e))?))
-                }
-                InputSpec::Context | InputSpec::Execution | InputSpec::Previous => None,
-            });
-        }
-        let output = match &plan.output {
-            OutputSpec::Template(value) => Some(with_paths(Template::compile(value).map_err(|e| {
-                PlanError::Expression { task: String::new(), place: "output", message: e.to_string() }
-            })?)),
-            OutputSpec::Sinks | OutputSpec::Tasks(_) => None,
-        };
-        let mut sinks: Vec<u32> = match &plan.output {
-            OutputSpec::Tasks(names) => names
-                .iter()
-                .map(|name| {
-                    index
-                        .get(name)
-                        .copied()
-                        .ok_or_else(|| shape(name, "is named as an output but is no task"))
-                })
-                .collect::<Result<_, _>>()?,
-            OutputSpec::Sinks | OutputSpec::Template(_) => {
-                (0..plan.tasks.len() as u32).filter(|&t| successors[t as usize].is_empty()).collect()
-            }
-        };
-        // Named twice is written once: keys of an object are unique.
-        let mut seen = HashSet::new();
-        sinks.retain(|&t| seen.insert(t));
-        Ok(Self { plan, successors, when, lists, inputs, output, index, sinks })
+        build::compile(plan)
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
-    /// Tasks that wait for `task`; none for an index that is no task's.
+    /// Tasks of the plan that wait for its task `task`; none for an index that is no task's.
     pub fn successors(&self, task: u32) -> &[u32] {
         self.successors.get(task as usize).map_or(&[], |next| next)
     }
-    /// The index of the task called `id`.
+    /// The index of the plan's task called `id`.
     pub fn task_index(&self, id: &str) -> Option<u32> {
-        self.index.get(id).copied()
+        self.blocks[0].index.get(id).copied()
     }
-    pub(crate) fn when(&self, task: u32) -> Option<&Expr> {
-        self.when[task as usize].as_ref()
+    /// Number of nodes: the plan's own tasks, then those of all bodies and compensations.
+    pub fn nodes(&self) -> u32 {
+        self.nodes.len() as u32
     }
-    pub(crate) fn list(&self, task: u32) -> Option<&Expr> {
-        self.lists[task as usize].as_ref()
+    /// What node `node` is; the plan's own tasks have the first numbers.
+    ///
+    /// A number that is no node's gives an empty task: that of a task which a change of the plan removed.
+    pub fn node(&self, node: u32) -> &TaskPlan {
+        let own = self.plan.tasks.get(node as usize);
+        let nested = || self.nested.get((node as usize).checked_sub(self.plan.tasks.len())?);
+        own.or_else(nested).unwrap_or(&GONE.0)
     }
-    pub(crate) fn input(&self, task: u32) -> Option<&Paths> {
-        self.inputs[task as usize].as_ref()
+    pub(crate) fn at(&self, node: u32) -> &Node {
+        self.nodes.get(node as usize).unwrap_or(&GONE.1)
     }
-    pub(crate) fn output(&self) -> Option<&Paths> {
-        self.output.as_ref()
+    pub(crate) fn block(&self, block: u32) -> &Block {
+        &self.blocks[block as usize]
     }
-    pub(crate) fn sinks(&self) -> &[u32] {
-        &self.sinks
+    pub(crate) fn vars(&self) -> Option<&Paths> {
+        self.vars.as_ref()
+    }
+    pub(crate) fn save(&self) -> Option<&Paths> {
+        self.save.as_ref()
+    }
+    /// The expression that gives the id of the session, over `input` and `metadata`.
+    pub fn session(&self) -> Option<&Expr> {
+        self.session.as_ref()
     }
 }
+
+/// What stands in the place of a task that a change of the plan removed.
+static GONE: LazyLock<(TaskPlan, Node)> = LazyLock::new(Default::default);
 
 fn with_paths(template: Template) -> Paths {
     let paths = template.references();
@@ -148,33 +192,4 @@ fn with_paths(template: Template) -> Paths {
 
 fn shape(task: &str, what: impl Into<String>) -> PlanError {
     PlanError::Shape { task: task.into(), what: what.into() }
-}
-
-fn index_of(plan: &Plan) -> Result<HashMap<String, u32>, PlanError> {
-    let mut index = HashMap::with_capacity(plan.tasks.len());
-    for (i, task) in plan.tasks.iter().enumerate() {
-        if index.insert(task.id.clone(), i as u32).is_some() {
-            return Err(shape(&task.id, "the id is used twice"));
-        }
-    }
-    Ok(index)
-}
-
-fn successors_of(plan: &Plan) -> Result<Vec<Box<[u32]>>, PlanError> {
-    let mut out = vec![Vec::new(); plan.tasks.len()];
-    for (i, task) in plan.tasks.iter().enumerate() {
-        for &before in &task.after {
-            if before as usize >= i {
-                return Err(shape(
-                    &task.id,
-                    format!("depends on task number {before}, which does not stand before it"),
-                ));
-            }
-            if out[before as usize].last() == Some(&(i as u32)) {
-                return Err(shape(&task.id, format!("depends on task number {before} twice")));
-            }
-            out[before as usize].push(i as u32);
-        }
-    }
-    Ok(out.into_iter().map(Vec::into_boxed_slice).collect())
 }

@@ -167,7 +167,6 @@ impl PlanChange {
         Self { plan, revision, by, reason, compiled: OnceLock::new() }
     }
     /// A change whose plan is compiled already.
-    #[allow(dead_code, reason = "the decision about a change of the plan comes next")]
     pub(crate) fn with(self, compiled: Arc<Compiled>) -> Self {
         let _ = self.compiled.set(Some(compiled));
         self

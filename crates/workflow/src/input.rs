@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use base::Payload;
 use bytes::Bytes;
-use expr::{Node, Path, Scope};
-use serde_json::{Map, Value, json};
+use expr::Path;
+use serde_json::{Map, Value};
 
 use crate::{
     event::CallKey,
-    plan::{ITEMS_MAX, InputSpec, Spread},
-    state::{State, TaskPhase, TaskState},
+    plan::{ITEMS_MAX, InputSpec, Join, NodeKind, ScopeMode, Spread},
+    scope::View,
+    state::State,
+    task::{TaskPhase, TaskState},
 };
 
 /// An expression of the definition that failed at run time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct EvalError {
-    /// `when`, `input`, `for_each` or `output`.
+    /// `when`, `input`, `for_each`, `output`, `until`, …
     pub place: &'static str,
     /// The evaluator's words.
     pub message: String,
@@ -34,77 +36,10 @@ pub(crate) struct Scatter {
 type Paths<'a> = &'a [Path];
 
 impl State {
-    /// The variables that expressions see, limited to what `paths` name. A task's own expressions see the others as they
-    /// stood when it was scheduled: whenever they are evaluated again, they give the same.
-    fn scope(&self, task: Option<u32>, paths: Paths<'_>, item: Option<(Value, u32, u32)>) -> Scope {
-        let named = |root: &str| paths.iter().any(|p| p.first().is_some_and(|r| r == root));
-        let mut scope = Scope::new();
-        if named("input") {
-            scope.set("input", shared_value(&self.created.input));
-        }
-        if named("tasks") {
-            let scheduled = task.map_or(0, |t| self.tasks[t as usize].scheduled_seq);
-            let until = if scheduled == 0 { u64::MAX } else { scheduled };
-            scope.set("tasks", self.tasks_node(paths, until));
-        }
-        if named("execution") {
-            scope.set(
-                "execution",
-                Arc::new(json!({"id": self.id.to_string(), "priority": self.created.priority})),
-            );
-        }
-        if named("workflow") {
-            let (name, version) = (&*self.created.workflow_name, &*self.created.workflow_version);
-            scope.set("workflow", Arc::new(json!({"name": name, "version": version})));
-        }
-        if named("metadata") {
-            let given = serde_json::from_str(&self.created.metadata_json).unwrap_or_else(|_| json!({}));
-            scope.set("metadata", Arc::new(given));
-        }
-        if let Some((item, index, count)) = item {
-            scope.set("item", Arc::new(item));
-            scope.set("index", Arc::new(json!(index)));
-            scope.set("count", Arc::new(json!(count)));
-        }
-        scope
-    }
-
-    /// `tasks.<id>.{output, status}` for the tasks that are named, or all of them when one is reached dynamically.
-    /// What happened from event `until` on is not seen.
-    fn tasks_node(&self, paths: Paths<'_>, until: u64) -> Node {
-        let mut ids: Vec<u32> = Vec::new();
-        for path in paths.iter().filter(|p| p.first().is_some_and(|r| r == "tasks")) {
-            match path.get(1).map(|id| self.plan.task_index(id)) {
-                Some(Some(id)) => ids.push(id),
-                Some(None) => {}
-                None => ids = (0..self.tasks.len() as u32).collect(),
-            }
-        }
-        let member = |id: u32| {
-            let task = &self.tasks[id as usize];
-            let seen = |seq: u64| seq != 0 && seq < until;
-            let phase = match task.phase {
-                phase if seen(task.ended_seq) => phase,
-                _ if seen(task.scheduled_seq) => TaskPhase::Scheduled,
-                _ => TaskPhase::Pending,
-            };
-            let output = task.output.as_ref().filter(|_| seen(task.ended_seq));
-            let output = output.map_or_else(Default::default, shared_value);
-            let fields = [
-                ("output".to_owned(), Node::Value(output)),
-                ("status".to_owned(), Node::from(Value::from(phase_text(phase)))),
-            ];
-            (self.plan.plan().tasks[id as usize].id.clone(), Node::Map(fields.into_iter().collect()))
-        };
-        Node::Map(ids.into_iter().map(member).collect())
-    }
-
     pub(crate) fn condition(&self, task: u32) -> Result<bool, EvalError> {
-        match self.plan.when(task) {
+        match &self.plan.at(self.tasks[task as usize].node).when {
             None => Ok(true),
-            Some(expr) => expr
-                .eval_bool(&self.scope(Some(task), expr.references(), None))
-                .map_err(|e| EvalError { place: "when", message: e.to_string() }),
+            Some(expr) => self.eval_bool("when", expr, &View::of(self, task)),
         }
     }
 
@@ -118,7 +53,7 @@ impl State {
             }
             len => len.map(|n| n as u32),
         };
-        Ok(match (&self.plan.plan().tasks[task as usize].spread, len) {
+        Ok(match (&self.spread(task), len) {
             (Spread::One, _) => Scatter { items: 1, width: 1, scattered: false },
             (Spread::ForEach { width, .. }, Some(n)) => {
                 Scatter { items: n, width: width.unwrap_or(n).clamp(1, n.max(1)), scattered: true }
@@ -139,23 +74,33 @@ impl State {
         })
     }
 
+    /// How a task is spread; the turns of a scope are spread over a list as calls are.
+    fn spread(&self, task: u32) -> Spread {
+        let plan = self.task_plan(task);
+        match &plan.kind {
+            NodeKind::Scope(scope) => match &scope.mode {
+                ScopeMode::ForEach { list, width, .. } => {
+                    Spread::ForEach { list: list.clone(), width: *width }
+                }
+                ScopeMode::Once | ScopeMode::Loop { .. } => Spread::One,
+            },
+            _ => plan.spread.clone(),
+        }
+    }
+
     /// The list that `task` scatters over, when there is one. Evaluated once.
-    fn list(&self, task: u32) -> Result<Option<Arc<Vec<Value>>>, EvalError> {
+    pub(crate) fn list(&self, task: u32) -> Result<Option<Arc<Vec<Value>>>, EvalError> {
         let state = &self.tasks[task as usize];
         if let Some(known) = state.list.get() {
             return Ok(known.clone());
         }
-        let found = match &self.plan.plan().tasks[task as usize].spread {
-            Spread::One => None,
-            Spread::ForEach { .. } => match self.plan.list(task) {
-                Some(expr) => match expr.eval(&self.scope(Some(task), expr.references(), None)) {
-                    Ok(Value::Array(items)) => Some(items),
-                    Ok(_) => None,
-                    Err(e) => return Err(EvalError { place: "for_each", message: e.to_string() }),
-                },
-                None => None,
+        let found = match (&self.plan.at(state.node).list, &self.task_plan(task).spread) {
+            (Some(expr), _) => match self.eval("for_each", expr, &View::of(self, task))? {
+                Value::Array(items) => Some(items),
+                _ => None,
             },
-            Spread::Parallel { .. } => self.parallel_list(task)?,
+            (None, Spread::Parallel { .. }) => self.parallel_list(task)?,
+            (None, Spread::One | Spread::ForEach { .. }) => None,
         };
         Ok(state.list.get_or_init(|| found.map(Arc::new)).clone())
     }
@@ -163,21 +108,21 @@ impl State {
     /// Where `parallel: true` finds its list: in the task's own input (unless that is written for one item), else in the
     /// only dependency's output; without dependencies in the execution's input.
     fn parallel_list(&self, task: u32) -> Result<Option<Vec<Value>>, EvalError> {
-        let plan = &self.plan.plan().tasks[task as usize];
-        let own = match self.plan.input(task) {
+        let plan = self.task_plan(task);
+        let own = match &self.plan.at(self.tasks[task as usize].node).input {
             Some((_, paths)) if names_item(paths) => None,
-            Some((template, paths)) => {
-                let rendered = template.render(&self.scope(Some(task), paths, Some((Value::Null, 0, 0))));
-                Some(rendered.map_err(|e| EvalError { place: "input", message: e.to_string() })?)
+            Some(input) => {
+                let view = View::of(self, task).item(Value::Null, 0, 0);
+                Some(self.render("input", input, &view)?)
             }
-            None if plan.input == InputSpec::Execution => Some(to_value(&self.created.input)),
+            None if plan.input == InputSpec::Execution => Some(to_value(self.input_of(task))),
             None => None,
         };
         if let Some(list) = own.and_then(|mut value| take_list(&mut value)) {
             return Ok(Some(list));
         }
-        let given = match plan.after.as_slice() {
-            [] => Some(to_value(&self.created.input)),
+        let given = match self.before(task).as_slice() {
+            [] => Some(to_value(&self.around(task))),
             [only] => self.tasks[*only as usize].output.as_ref().map(to_value),
             _ => None,
         };
@@ -186,31 +131,35 @@ impl State {
 
     /// What the agent is given for this call. The same whenever it is asked, so that a call that is sent again carries
     /// what it carried before.
+    ///
+    /// # Errors
+    /// The input mapping cannot be evaluated, or there is no such task.
     pub fn call_input(&self, key: CallKey) -> Result<Payload, EvalError> {
-        let Some(plan) = self.plan.plan().tasks.get(key.task as usize) else {
+        let Some(state) = self.tasks.get(key.task as usize) else {
             return Err(EvalError { place: "input", message: format!("there is no task {}", key.task) });
         };
-        let state = &self.tasks[key.task as usize];
+        let plan = self.task_plan(key.task);
         let list = if state.scattered { self.list(key.task)? } else { None };
         let item = list.as_ref().and_then(|l| l.get(key.item as usize));
         let count = state.calls.len() as u32;
-        if let Some((template, paths)) = self.plan.input(key.task) {
-            let place = state.scattered.then(|| (item.cloned().unwrap_or_default(), key.item, count));
-            let by_hand = names_item(paths) || !matches!(plan.spread, Spread::Parallel { .. });
-            return template
-                .render(&self.scope(Some(key.task), paths, place))
-                .map(|v| if by_hand { v } else { with_item(v, item, key.item, count) })
-                .map(|v| Payload::from_value(&v))
-                .map_err(|e| EvalError { place: "input", message: e.to_string() });
+        if let Some(input) = &self.plan.at(state.node).input {
+            let mut view = View::of(self, key.task);
+            if state.scattered {
+                view = view.item(item.cloned().unwrap_or_default(), key.item, count);
+            }
+            let by_hand = names_item(&input.1) || !matches!(plan.spread, Spread::Parallel { .. });
+            let mapped = self.render("input", input, &view)?;
+            let whole = if by_hand { mapped } else { with_item(mapped, item, key.item, count) };
+            return Ok(Payload::from_value(&whole));
         }
         let place = state.scattered.then_some((item, key.item, count));
         let plain = match plan.input {
-            InputSpec::Execution => self.created.input.clone(),
-            InputSpec::Previous => self.previous(&plan.after),
+            InputSpec::Execution => self.input_of(key.task).clone(),
+            InputSpec::Previous => self.previous(key.task),
             InputSpec::Context | InputSpec::Template(_) if plan.after.is_empty() && place.is_none() => {
-                self.created.input.clone()
+                self.around(key.task)
             }
-            InputSpec::Context | InputSpec::Template(_) => return Ok(self.context(&plan.after, place)),
+            InputSpec::Context | InputSpec::Template(_) => return Ok(self.context(key.task, place)),
         };
         Ok(match place {
             None => plain,
@@ -225,36 +174,143 @@ impl State {
         })
     }
 
-    fn previous(&self, after: &[u32]) -> Payload {
-        match after {
-            [] => self.created.input.clone(),
-            [only] => self.tasks[*only as usize].output.clone().unwrap_or_else(Payload::null),
-            several => self.by_id(several),
+    /// What a task without anything before it is given: the execution's input; in a turn the scope's input with the
+    /// turn's item or what the loop carries; in a compensation what is undone.
+    fn around(&self, task: u32) -> Payload {
+        let Some(turn) = self.turn_of(task) else { return self.input_of(task).clone() };
+        let Some(owner) = turn.scope else { return self.input_of(task).clone() };
+        let mut text = Splice::object();
+        if turn.undo {
+            text.field("input", &self.scope_input(owner));
+            text.field("output", &self.tasks[owner as usize].output.clone().unwrap_or_else(Payload::null));
+            return text.end();
         }
+        match self.scope_mode(owner) {
+            Some(ScopeMode::ForEach { .. }) => {
+                text.field("input", &self.scope_input(owner));
+                self.place_of(task, &mut text);
+                text.end()
+            }
+            Some(ScopeMode::Loop { .. }) => {
+                text.field("input", &self.scope_input(owner));
+                text.field("loop", &Payload::from_value(&self.loop_value(owner, turn.number, false)));
+                text.end()
+            }
+            Some(ScopeMode::Once) | None => self.scope_input(owner),
+        }
+    }
+
+    /// Item, index and count of the turn over a list that the task stands in.
+    fn place_of(&self, task: u32, text: &mut Splice) {
+        let Some(turn) = self.turn_of(task) else { return };
+        if let (Some(item), Some(owner)) = (&turn.item, turn.scope) {
+            text.field("item", item);
+            text.number("index", turn.number);
+            text.number("count", self.tasks[owner as usize].turns().map_or(0, |s| s.items));
+        }
+    }
+
+    /// The input of a scope's task (of what is undone: of the task itself); null when its mapping fails.
+    pub(crate) fn scope_input(&self, owner: u32) -> Payload {
+        self.call_input(CallKey::new(owner, 0)).unwrap_or_else(|_| Payload::null())
+    }
+
+    /// Outputs before `task` that were there when it was scheduled.
+    fn given(&self, task: u32) -> Vec<u32> {
+        let until = match self.tasks[task as usize].scheduled_seq {
+            0 => u64::MAX,
+            seq => seq,
+        };
+        let there = |t: &u32| {
+            let before = &self.tasks[*t as usize];
+            before.output.is_some() && before.ended_seq < until
+        };
+        self.before(task).into_iter().filter(there).collect()
+    }
+
+    fn previous(&self, task: u32) -> Payload {
+        let plan = self.task_plan(task);
+        let given = self.given(task);
+        match (plan.after.as_slice(), given.as_slice()) {
+            ([], _) => self.previous_turn(task),
+            ([_], []) => Payload::null(),
+            // Of a race there is one answer.
+            ([_], [only]) => self.output_of(*only),
+            (_, [only]) if plan.join == Join::Any => self.output_of(*only),
+            (_, several) => self.by_id(several),
+        }
+    }
+
+    /// In a turn without anything before it: the item, or what the turn before gave.
+    fn previous_turn(&self, task: u32) -> Payload {
+        let Some(turn) = self.turn_of(task) else { return self.input_of(task).clone() };
+        let Some(owner) = turn.scope.filter(|_| !turn.undo) else { return self.around(task) };
+        match self.scope_mode(owner) {
+            Some(ScopeMode::ForEach { .. }) => turn.item.clone().unwrap_or_else(Payload::null),
+            Some(ScopeMode::Loop { .. }) if turn.number > 0 => self.turn_output(owner, turn.number - 1),
+            _ => self.scope_input(owner),
+        }
+    }
+
+    fn output_of(&self, task: u32) -> Payload {
+        self.tasks[task as usize].output.clone().unwrap_or_else(Payload::null)
     }
 
     fn by_id(&self, tasks: &[u32]) -> Payload {
         let mut text = Splice::object();
         for &t in tasks {
             if let Some(output) = &self.tasks[t as usize].output {
-                text.field(&self.plan.plan().tasks[t as usize].id, output);
+                text.field(&self.task_plan(t).id, output);
             }
         }
         text.end()
     }
 
-    fn context(&self, after: &[u32], place: Option<(Option<&Value>, u32, u32)>) -> Payload {
+    /// Failures before a join that starts all the same, typed: never in the place of an output.
+    fn failures(&self, task: u32) -> Option<Payload> {
+        let until = match self.tasks[task as usize].scheduled_seq {
+            0 => u64::MAX,
+            seq => seq,
+        };
         let mut text = Splice::object();
-        text.field("input", &self.created.input);
-        if !after.is_empty() {
-            text.field("dependencies", &self.by_id(after));
-        }
-        if let Some((item, index, count)) = place {
-            if let Some(item) = item {
-                text.field("item", &Payload::from_value(item));
+        let mut any = false;
+        for t in self.before(task) {
+            let before = &self.tasks[t as usize];
+            if let (TaskPhase::Failed, Some((class, message))) = (before.phase, before.error())
+                && before.ended_seq < until
+            {
+                any = true;
+                let error = serde_json::json!({"class": class.as_str(), "message": &**message});
+                text.field(&self.task_plan(t).id, &Payload::from_value(&error));
             }
-            text.number("index", index);
-            text.number("count", count);
+        }
+        any.then(|| text.end())
+    }
+
+    fn context(&self, task: u32, place: Option<(Option<&Value>, u32, u32)>) -> Payload {
+        let plan = self.task_plan(task);
+        let mut text = Splice::object();
+        match self.turn_of(task).and_then(|t| t.scope) {
+            Some(owner) => text.field("input", &self.scope_input(owner)),
+            None => text.field("input", self.input_of(task)),
+        }
+        if !plan.after.is_empty() {
+            text.field("dependencies", &self.by_id(&self.given(task)));
+        }
+        if plan.join != Join::All || !plan.edges.is_empty() {
+            if let Some(failures) = self.failures(task) {
+                text.field("failures", &failures);
+            }
+        }
+        match place {
+            Some((item, index, count)) => {
+                if let Some(item) = item {
+                    text.field("item", &Payload::from_value(item));
+                }
+                text.number("index", index);
+                text.number("count", count);
+            }
+            None => self.place_of(task, &mut text),
         }
         text.end()
     }
@@ -272,17 +328,17 @@ impl State {
         Payload::json_text(text)
     }
 
-    /// The execution's output from its finish points.
-    pub(crate) fn final_output(&self) -> Result<Payload, EvalError> {
-        if let Some((template, paths)) = self.plan.output() {
-            return template
-                .render(&self.scope(None, paths, None))
-                .map(|v| Payload::from_value(&v))
-                .map_err(|e| EvalError { place: "output", message: e.to_string() });
+    /// What a turn gives from its finish points; of turn 0 the execution's output.
+    pub(crate) fn turn_result(&self, turn: u32) -> Result<Payload, EvalError> {
+        let state = &self.turns[turn as usize];
+        let block = self.plan.block(state.block);
+        if let Some(output) = &block.output {
+            return self.render("output", output, &View::in_turn(turn)).map(|v| Payload::from_value(&v));
         }
-        Ok(match self.plan.sinks() {
+        let sinks: Vec<u32> = block.sinks.iter().map(|&offset| state.task(offset)).collect();
+        Ok(match sinks.as_slice() {
             [] => Payload::null(),
-            [only] => self.tasks[*only as usize].output.clone().unwrap_or_else(Payload::null),
+            [only] => self.output_of(*only),
             several => self.by_id(several),
         })
     }
@@ -330,11 +386,11 @@ fn with_item(mut mapped: Value, item: Option<&Value>, index: u32, count: u32) ->
     Value::Object(fields)
 }
 
-fn shared_value(payload: &Payload) -> Arc<Value> {
+pub(crate) fn shared_value(payload: &Payload) -> Arc<Value> {
     payload.json().unwrap_or_else(|| Arc::new(to_value(payload)))
 }
 
-fn to_value(payload: &Payload) -> Value {
+pub(crate) fn to_value(payload: &Payload) -> Value {
     match payload.json() {
         None if payload.is_empty() => Value::Null,
         Some(value) => (*value).clone(),
@@ -343,7 +399,7 @@ fn to_value(payload: &Payload) -> Value {
 }
 
 /// JSON text of a payload: as it came, or a JSON string of what is not JSON.
-fn json_bytes(payload: &Payload) -> Bytes {
+pub(crate) fn json_bytes(payload: &Payload) -> Bytes {
     if payload.is_json() && !payload.is_empty() {
         payload.bytes().clone()
     } else {
@@ -393,12 +449,14 @@ impl Splice {
 impl TaskState {
     /// Text form of where the task stands, with what its only or busiest call is doing.
     pub fn state_text(&self) -> &'static str {
-        use crate::state::CallPhase as P;
+        use crate::task::CallPhase as P;
         if self.phase != TaskPhase::Scheduled {
             return phase_text(self.phase);
         }
-        let any = |f: fn(&crate::state::CallState) -> bool| self.calls.iter().any(f);
-        if any(|c| c.phase == P::Decision) {
+        let any = |f: fn(&crate::task::CallState) -> bool| self.calls.iter().any(f);
+        if self.calls.is_empty() && self.waiting().is_some() {
+            "waiting"
+        } else if any(|c| c.phase == P::Decision) {
             "needs_decision"
         } else if any(|c| c.phase == P::Input) {
             "input_required"
@@ -408,6 +466,8 @@ impl TaskState {
             "retrying"
         } else if any(|c| c.waiting.is_some()) {
             "waiting"
+        } else if self.turns().is_some() {
+            "running"
         } else {
             "ready"
         }

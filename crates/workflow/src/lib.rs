@@ -10,10 +10,19 @@ mod compiled;
 mod decide;
 mod event;
 mod facts;
+mod follow;
+mod graph;
 mod input;
+mod mailbox;
+mod names;
 pub mod plan;
+mod saga;
+mod scope;
 mod state;
 mod step;
+mod task;
+mod turn;
+mod wait;
 
 pub use compiled::{Compiled, PlanError};
 pub use decide::{Input, Refusal, ResetFrom, Resolution};
@@ -22,5 +31,9 @@ pub use facts::{
     Because, ChildOutcome, ChildStart, PlanChange, Seed, Spending, TurnResult, Usage, UserEvent, Verdict,
 };
 pub use input::EvalError;
-pub use state::{Attempt, CallPhase, CallState, Cause, State, Status, TaskPhase, TaskState, Timer};
+pub use saga::Undoing;
+pub use state::{Cause, State, Status, Timer};
 pub use step::{Effect, Step, create, fold};
+pub use task::{Attempt, CallPhase, CallState, TaskPhase, TaskState};
+pub use turn::{ScopeState, Turn, TurnPhase};
+pub use wait::{Asked, Decided, Waiting};

@@ -1,8 +1,8 @@
 //! State of one execution, and how facts fold into it.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::{Arc, OnceLock},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,8 +11,13 @@ use serde_json::Value;
 
 use crate::{
     compiled::Compiled,
-    event::{Assignment, CallKey, Created, SkipReason},
+    event::{CallKey, Created},
+    facts::Spending,
+    mailbox::Mailbox,
     plan::RetryPolicy,
+    saga::Undoing,
+    task::{CallState, TaskPhase, TaskState},
+    turn::{Span, Turn, TurnPhase},
 };
 
 /// Where an execution stands.
@@ -78,152 +83,10 @@ impl Status {
     }
 }
 
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskPhase {
-    /// Waits for others.
-    Pending,
-    /// Its calls are under way.
-    Scheduled,
-    /// Done.
-    Completed,
-    /// Failed for good.
-    Failed,
-    /// Did not run.
-    Skipped(SkipReason),
-    /// The execution ended before it did.
-    Cancelled,
-}
-
-/// Where a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallPhase {
-    /// Behind other items of its task.
-    Waiting,
-    /// May leave from this point in time on.
-    Ready(Timestamp),
-    /// An attempt is open.
-    Running,
-    /// The agent waits for input.
-    Input,
-    /// Somebody has to decide.
-    Decision,
-    /// Done.
-    Completed,
-    /// Failed for good, or its task or execution ended.
-    Failed,
-}
-
-/// One open or finished attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attempt {
-    /// Where it went.
-    pub to: Arc<Assignment>,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// The agent's task and context id, once known.
-    pub bound: Option<(Arc<str>, Arc<str>)>,
-    /// Answer to the agent's question that has to be sent.
-    pub answer: Option<Payload>,
-}
-
-/// One call.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CallState {
-    /// Where it stands.
-    pub phase: CallPhase,
-    /// Attempts so far, the open one included.
-    pub attempt: u32,
-    /// Rises only after a committed, known failure: it is part of the message id.
-    pub retry: u32,
-    /// The newest attempt.
-    pub current: Option<Box<Attempt>>,
-    /// Instances that failed, newest last.
-    pub tried: Vec<Arc<str>>,
-    /// Output, of a scattered task's item.
-    pub output: Option<Payload>,
-    /// Why the last attempt failed.
-    pub error: Option<Arc<(FailureClass, Arc<str>)>>,
-    /// Why it waits: no agent, or the agent's question.
-    pub waiting: Option<Arc<str>>,
-    /// What the agent asks.
-    pub prompt: Option<Payload>,
-    /// When it completed or failed for good.
-    pub ended_at: Option<Timestamp>,
-    /// The timer that is set for it.
-    pub(crate) timer: Option<Timestamp>,
-}
-
-impl CallState {
-    fn new() -> Self {
-        Self {
-            phase: CallPhase::Waiting,
-            attempt: 0,
-            retry: 0,
-            current: None,
-            tried: Vec::new(),
-            output: None,
-            error: None,
-            waiting: None,
-            prompt: None,
-            ended_at: None,
-            timer: None,
-        }
-    }
-}
-
-/// One task.
-#[derive(Clone, Debug)]
-pub struct TaskState {
-    /// Where it stands.
-    pub phase: TaskPhase,
-    /// Whether its output is gathered from items.
-    pub scattered: bool,
-    /// Its calls; empty before it is scheduled.
-    pub calls: Vec<CallState>,
-    /// Output, once completed.
-    pub output: Option<Payload>,
-    /// When it was scheduled.
-    pub scheduled_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    pub(crate) missing: u32,
-    pub(crate) skipped_before: u32,
-    pub(crate) failed_before: bool,
-    /// Calls not done yet.
-    pub(crate) open: u32,
-    /// The next item that may become ready.
-    pub(crate) next_item: u32,
-    /// Number of the event that scheduled it; 0 before.
-    pub(crate) scheduled_seq: u64,
-    /// Number of the event that ended it; 0 before.
-    pub(crate) ended_seq: u64,
-    /// The scattered list, derived once from the state; not part of it.
-    pub(crate) list: OnceLock<Option<Arc<Vec<Value>>>>,
-}
-
-impl PartialEq for TaskState {
-    fn eq(&self, o: &Self) -> bool {
-        (
-            self.phase,
-            self.scattered,
-            self.missing,
-            self.skipped_before,
-            self.failed_before,
-            self.open,
-            self.next_item,
-        ) == (o.phase, o.scattered, o.missing, o.skipped_before, o.failed_before, o.open, o.next_item)
-            && (self.scheduled_at, self.ended_at) == (o.scheduled_at, o.ended_at)
-            && (self.scheduled_seq, self.ended_seq) == (o.scheduled_seq, o.ended_seq)
-            && self.calls == o.calls
-            && self.output == o.output
-    }
-}
-
 /// One reason why something failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cause {
-    /// The task's index; `None` for the execution as a whole.
+    /// The call; `None` for the execution as a whole.
     pub call: Option<CallKey>,
     /// Which attempt.
     pub attempt: u32,
@@ -248,6 +111,23 @@ pub enum Timer {
     Execution,
     /// The next checkpoint.
     Checkpoint,
+    /// What a task waits for by itself: its timer, or the pause before a loop's next turn.
+    Wait(u32),
+    /// The next step of an approval's escalation.
+    Escalation(u32),
+    /// The time for all compensation.
+    Saga,
+}
+
+/// Something that may be complete, fail, go on or start the end; looked at one by one, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Review {
+    /// A task that may be complete, or failed and is not tolerated.
+    Task(u32),
+    /// A turn whose tasks have all ended.
+    Turn(u32),
+    /// A scope that can start a turn or end.
+    Scope(u32),
 }
 
 /// State of one execution. Equality is that of the folded log: what is cached or handed to the shell does not count.
@@ -263,8 +143,10 @@ pub struct State {
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
+    /// Those of the plan first, in their order; then those of each turn.
     pub(crate) tasks: Vec<TaskState>,
-    pub(crate) unfinished: u32,
+    /// The execution itself, then every turn of every scope.
+    pub(crate) turns: Vec<Turn>,
     pub(crate) completed: u32,
     pub(crate) agenda: VecDeque<u32>,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
@@ -286,8 +168,26 @@ pub struct State {
     pub(crate) late: BTreeSet<(CallKey, Arc<str>)>,
     /// Calls that became ready since the shell last asked.
     pub(crate) fresh: Vec<CallKey>,
-    /// Tasks that may be complete, fail or start the end; looked at by `follow`.
-    pub(crate) review: VecDeque<u32>,
+    /// Looked at by `follow`.
+    pub(crate) review: VecDeque<Review>,
+    /// Variables; `None` until the first are set.
+    pub(crate) vars: Option<Arc<Value>>,
+    /// Whether the plan's and the start's own variables were set.
+    pub(crate) vars_begun: bool,
+    /// Inputs that resets gave, with the numbers of their events.
+    pub(crate) inputs: Vec<(u64, Payload)>,
+    pub(crate) mailbox: Mailbox,
+    /// Tasks that wait for events.
+    pub(crate) listeners: BTreeSet<u32>,
+    /// Tasks whose mode was switched.
+    pub(crate) modes: BTreeMap<u32, Option<Arc<str>>>,
+    /// What was spent, by this execution and those below it.
+    pub(crate) spent: Spending,
+    /// What open attempts may still spend.
+    pub(crate) reserved: Spending,
+    pub(crate) undoing: Option<Box<Undoing>>,
+    /// How often the plan was changed.
+    pub(crate) revision: u32,
 }
 
 impl PartialEq for State {
@@ -298,7 +198,8 @@ impl PartialEq for State {
                 == (o.status, o.before_pause, o.seq, o.time)
             && (self.created_at, self.started_at, self.ended_at) == (o.created_at, o.started_at, o.ended_at)
             && self.tasks == o.tasks
-            && (self.unfinished, self.completed, self.in_flight) == (o.unfinished, o.completed, o.in_flight)
+            && self.turns == o.turns
+            && (self.completed, self.in_flight) == (o.completed, o.in_flight)
             && self.asking == o.asking
             && self.late == o.late
             && (self.waiting_calls, self.busy_since, self.busy) == (o.waiting_calls, o.busy_since, o.busy)
@@ -310,15 +211,39 @@ impl PartialEq for State {
             && self.output == o.output
             && (self.last_checkpoint, self.warned) == (o.last_checkpoint, o.warned)
             && self.agents == o.agents
+            && (&self.vars, self.vars_begun, &self.inputs) == (&o.vars, o.vars_begun, &o.inputs)
+            && (&self.mailbox, &self.listeners, &self.modes) == (&o.mailbox, &o.listeners, &o.modes)
+            && (self.spent, self.reserved, self.revision) == (o.spent, o.reserved, o.revision)
+            && self.undoing == o.undoing
     }
 }
 
 impl State {
     /// The state after the first event.
     pub(crate) fn begin(id: ExecutionId, plan: Arc<Compiled>, created: Arc<Created>, at: Timestamp) -> Self {
-        let tasks: Vec<TaskState> =
-            plan.plan().tasks.iter().map(|t| TaskState::new(t.after.len() as u32)).collect();
-        let agenda = (0..tasks.len() as u32).filter(|&t| tasks[t as usize].missing == 0).collect();
+        let each = plan.plan().tasks.iter().zip(0..);
+        let mut tasks: Vec<TaskState> =
+            each.map(|(t, node)| TaskState::new(node, 0, t.after.len() as u32, 0)).collect();
+        let agenda: VecDeque<u32> =
+            (0..tasks.len() as u32).filter(|&t| tasks[t as usize].missing == 0).collect();
+        for &task in &agenda {
+            tasks[task as usize].queued = true;
+        }
+        let whole = Turn {
+            scope: None,
+            undo: false,
+            number: 0,
+            phase: TurnPhase::Running,
+            item: None,
+            carry: None,
+            output: None,
+            error: None,
+            started_at: at,
+            ended_at: None,
+            block: 0,
+            tasks: Span::From(0),
+            unfinished: tasks.len() as u32,
+        };
         Self {
             id,
             status: Status::Planning,
@@ -328,8 +253,8 @@ impl State {
             created_at: at,
             started_at: None,
             ended_at: None,
-            unfinished: tasks.len() as u32,
             completed: 0,
+            turns: vec![whole],
             tasks,
             agenda,
             timers: BTreeSet::new(),
@@ -349,6 +274,16 @@ impl State {
             late: BTreeSet::new(),
             fresh: Vec::new(),
             review: VecDeque::new(),
+            vars: None,
+            vars_begun: false,
+            inputs: Vec::new(),
+            mailbox: Mailbox::default(),
+            listeners: BTreeSet::new(),
+            modes: BTreeMap::new(),
+            spent: Spending::default(),
+            reserved: Spending::default(),
+            undoing: None,
+            revision: 0,
             plan,
             created,
         }
@@ -390,7 +325,7 @@ impl State {
     pub fn ended_at(&self) -> Option<Timestamp> {
         self.ended_at
     }
-    /// Its tasks, by index in the plan.
+    /// Its tasks: those of the plan first, in their order, then those of each turn as it began.
     pub fn tasks(&self) -> &[TaskState] {
         &self.tasks
     }
@@ -466,7 +401,7 @@ impl State {
 
     /// Priority of the calls of `task`: the task's own on top of the execution's. Higher runs first.
     pub fn priority(&self, task: u32) -> i32 {
-        let own = self.plan.plan().tasks.get(task as usize).map_or(0, |t| t.priority);
+        let own = self.tasks.get(task as usize).map_or(0, |t| self.plan.node(t.node).priority);
         self.created.priority.saturating_add(own)
     }
 
@@ -484,58 +419,37 @@ impl State {
 
     /// The retry policy that holds for `task`.
     pub fn retry_policy(&self, task: u32) -> RetryPolicy {
-        let own = self.plan.plan().tasks.get(task as usize).and_then(|t| t.retry.as_ref());
-        let own = own.unwrap_or(&self.created.default_retry);
+        let state = self.tasks.get(task as usize);
+        let own = state.and_then(|t| self.plan.node(t.node).retry.as_ref());
+        let undo = state.is_some_and(|t| self.undo_of(t.turn).is_some());
+        let saga = self.plan.plan().saga.retry.as_ref().filter(|_| undo);
+        let own = own.or(saga).unwrap_or(&self.created.default_retry);
         match &*self.created.retry_policy {
             "" => own.clone(),
             name => own.named(name).unwrap_or_else(|| own.clone()),
         }
     }
 
-    /// Ids of the tasks that run, or the status: what `current_phase` shows.
+    /// Whether tasks are scheduled and calls may leave.
+    pub fn is_active(&self) -> bool {
+        matches!(self.status, Status::Executing | Status::Compensating)
+    }
+
+    /// Paths of the tasks that run, or the status: what `current_phase` shows.
     pub fn current_phase(&self) -> String {
         if self.status != Status::Executing {
             return self.status.as_str().into();
         }
-        let running = self.tasks.iter().zip(&self.plan.plan().tasks);
-        let mut names = running.filter(|(t, _)| t.phase == TaskPhase::Scheduled).map(|(_, p)| p.id.as_str());
-        let shown: Vec<&str> = names.by_ref().take(3).collect();
+        let running = (0..self.tasks.len() as u32).filter(|&t| {
+            let task = &self.tasks[t as usize];
+            task.phase == TaskPhase::Scheduled && task.turns().is_none()
+        });
+        let mut names = running.map(|t| self.task_path(t));
+        let shown: Vec<String> = names.by_ref().take(3).collect();
         match (shown.is_empty(), names.next()) {
             (true, _) => "executing".into(),
             (false, None) => shown.join(", "),
             (false, Some(_)) => format!("{}, …", shown.join(", ")),
         }
-    }
-}
-
-impl TaskState {
-    fn new(missing: u32) -> Self {
-        Self {
-            phase: TaskPhase::Pending,
-            scattered: false,
-            calls: Vec::new(),
-            output: None,
-            scheduled_at: None,
-            ended_at: None,
-            missing,
-            skipped_before: 0,
-            failed_before: false,
-            open: 0,
-            next_item: 0,
-            scheduled_seq: 0,
-            ended_seq: 0,
-            list: OnceLock::new(),
-        }
-    }
-
-    /// `items` calls, all of them waiting; the first `width` are about to be made ready.
-    pub(crate) fn schedule(&mut self, items: u32, width: u32, scattered: bool, at: Timestamp, seq: u64) {
-        self.phase = TaskPhase::Scheduled;
-        self.scattered = scattered;
-        self.scheduled_at = Some(at);
-        self.scheduled_seq = seq;
-        self.open = items;
-        self.next_item = width.min(items);
-        self.calls = (0..items).map(|_| CallState::new()).collect();
     }
 }

@@ -8,9 +8,13 @@ use base::{ExecutionId, FailureClass, Timestamp};
 use crate::{
     apply::ready_calls,
     compiled::Compiled,
-    decide::{Input, Refusal, decide, give_up},
-    event::{CallKey, Created, Event, Kind, SkipReason},
-    state::{Attempt, CallPhase, State, Status, TaskPhase},
+    decide::{Input, Refusal, decide},
+    event::{CallKey, Created, Event, Kind},
+    follow::follow,
+    state::State,
+    task::{Attempt, CallPhase, CallState, TaskPhase},
+    turn::TurnPhase,
+    wait::Waiting,
 };
 
 /// Something the shell has to do once the facts are committed.
@@ -38,7 +42,7 @@ pub enum Effect {
         /// Its number.
         number: u32,
     },
-    /// Start the sub-workflow of the task (`State::child`); a repeat is the same execution.
+    /// Start the sub-workflow of the task ([`State::child`]); a repeat is the same execution.
     StartChild {
         /// The task.
         task: u32,
@@ -50,12 +54,12 @@ pub enum Effect {
         /// Its execution.
         execution: ExecutionId,
     },
-    /// Publish the event of the task (`State::emitted`); a repeat has the same id.
+    /// Publish the event of the task ([`State::emitted`]); a repeat has the same id.
     Publish {
         /// The task.
         task: u32,
     },
-    /// Tell the people who are asked (`State::approval`).
+    /// Tell the people who are asked ([`State::approval`]).
     AskApproval {
         /// The task.
         task: u32,
@@ -67,7 +71,7 @@ pub enum Effect {
         /// Index of the step.
         step: u32,
     },
-    /// Tell an operator that the task could not be undone (`State::undone` says why).
+    /// Tell an operator that the task could not be undone ([`State::undone`] says why).
     DeadLetter {
         /// The task.
         task: u32,
@@ -133,7 +137,7 @@ impl State {
         }
         let fresh = self.take_fresh();
         // In a pause nothing is dispatched; the end of the pause brings it up again.
-        for call in fresh.into_iter().filter(|_| self.status == Status::Executing) {
+        for call in fresh.into_iter().filter(|_| self.is_active()) {
             if let Some(CallPhase::Ready(at)) = self.call(call).map(|c| c.phase) {
                 step.effects.push(Effect::Dispatch { call, at });
             }
@@ -142,20 +146,24 @@ impl State {
     }
 
     fn fold_one(&mut self, kind: Kind, at: Timestamp, step: &mut Step) {
-        for call in cut_by(self, &kind) {
-            let state = self.call(call);
-            if let Some((attempt, number)) = state.and_then(|c| c.current.clone().map(|a| (a, c.attempt))) {
-                step.effects.push(Effect::Abort { call, attempt, number });
-            }
-        }
+        self.cut_by(&kind, &mut step.effects);
         match &kind {
             Kind::AttemptStarted { call, .. } => step.effects.push(Effect::Send(*call)),
             Kind::AttemptAdopted { call, .. } => step.effects.push(Effect::Recover(*call)),
             Kind::InputProvided { call, .. } => step.effects.push(Effect::SendAnswer(*call)),
+            Kind::ChildStarted { task, .. } => step.effects.push(Effect::StartChild { task: *task }),
+            Kind::EventEmitted { task, .. } => step.effects.push(Effect::Publish { task: *task }),
+            Kind::ApprovalAsked { task, .. } => step.effects.push(Effect::AskApproval { task: *task }),
+            Kind::ApprovalEscalated { task, step: number } => {
+                step.effects.push(Effect::Escalate { task: *task, step: *number });
+            }
+            Kind::CompensationFailed { task, .. } => step.effects.push(Effect::DeadLetter { task: *task }),
+            Kind::PlanChanged(_) => step.effects.push(Effect::PlanChanged),
             Kind::Completed { .. }
             | Kind::Failed { .. }
             | Kind::Cancelled { .. }
-            | Kind::Terminated { .. } => {
+            | Kind::Terminated { .. }
+            | Kind::Compensated => {
                 step.effects.push(Effect::Ended);
             }
             _ => {}
@@ -168,24 +176,55 @@ impl State {
     /// All that should be happening now: what recovery does after a fold. The pure counterpart of the effects that
     /// steps give one by one.
     pub fn outstanding(&self) -> Vec<Effect> {
-        if self.status.is_final() {
-            return vec![Effect::Ended];
-        }
         let mut out = Vec::new();
-        if self.status == Status::Executing {
+        if self.is_active() {
             for call in ready_calls(&self.tasks) {
                 if let Some(CallPhase::Ready(at)) = self.call(call).map(|c| c.phase) {
                     out.push(Effect::Dispatch { call, at });
                 }
             }
         }
+        for (task, state) in (0..).zip(&self.tasks) {
+            if let Some(wait) = state.waiting() {
+                self.outstanding_wait(task, wait, &mut out);
+            }
+        }
+        for (task, failure) in self.undone().iter().flat_map(|u| &u.done) {
+            if failure.is_some() {
+                out.push(Effect::DeadLetter { task: *task });
+            }
+        }
+        if self.status.is_final() {
+            out.push(Effect::Ended);
+            return out;
+        }
         out.extend(self.open_calls().map(|(call, _)| Effect::Recover(call)));
         out
     }
 
+    fn outstanding_wait(&self, task: u32, wait: &Waiting, out: &mut Vec<Effect>) {
+        let open = self.tasks[task as usize].phase == TaskPhase::Scheduled;
+        match wait {
+            Waiting::Publish { done: false, .. } if open => out.push(Effect::Publish { task }),
+            Waiting::Approval(asked) if open && asked.decided.is_none() => {
+                out.push(Effect::AskApproval { task });
+                out.extend((0..asked.escalated).map(|step| Effect::Escalate { task, step }));
+            }
+            Waiting::Child { child, outcome: None, version, .. } => match open {
+                // Asked again, the child's owner says how it ended.
+                true if !(child.detached && version.is_some()) => out.push(Effect::StartChild { task }),
+                false if !child.detached => {
+                    out.push(Effect::CancelChild { task, execution: child.execution });
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
     /// Whether some call waits for an instance, now or after a delay.
     pub fn outstanding_dispatch(&self) -> bool {
-        self.waiting_calls > 0 && self.status == Status::Executing
+        self.waiting_calls > 0 && self.is_active()
     }
 
     /// Calls with an open attempt.
@@ -203,89 +242,102 @@ impl State {
     pub fn held_calls(&self) -> impl Iterator<Item = CallKey> + '_ {
         self.tasks.iter().enumerate().filter(|(_, t)| t.phase == TaskPhase::Scheduled).flat_map(
             |(t, task)| {
-                let held =
-                    |c: &crate::state::CallState| matches!(c.phase, CallPhase::Input | CallPhase::Decision);
+                let held = |c: &CallState| matches!(c.phase, CallPhase::Input | CallPhase::Decision);
                 let calls = task.calls.iter().enumerate().filter(move |(_, c)| held(c));
                 calls.map(move |(i, _)| CallKey::new(t as u32, i as u32))
             },
         )
     }
-}
 
-/// Open attempts (and questions) that this fact ends from our side.
-fn cut_by(state: &State, kind: &Kind) -> Vec<CallKey> {
-    let waits = |key: &CallKey| {
-        matches!(state.call(*key).map(|c| c.phase), Some(CallPhase::Running | CallPhase::Input))
-    };
-    match kind {
-        Kind::AttemptFailed { call, class: FailureClass::Timeout, outcome_known: false, .. } => vec![*call],
-        Kind::TaskFailed { call, .. } => {
-            let items = 0..state.tasks[call.task as usize].calls.len() as u32;
-            items.map(|item| CallKey::new(call.task, item)).filter(waits).collect()
-        }
-        Kind::Failed { .. } | Kind::Cancelled { .. } | Kind::Terminated { .. } => {
-            let open = state.open_calls().map(|(call, _)| call);
-            open.chain(state.held_calls().filter(waits)).collect()
-        }
-        _ => vec![],
-    }
-}
-
-/// Facts that follow from the state alone: one at a time, in a fixed order.
-fn follow(state: &State) -> Vec<Kind> {
-    if state.status.is_final() {
-        return vec![];
-    }
-    if let Some(&task) = state.review.front() {
-        return review(state, task);
-    }
-    if state.status != Status::Executing {
-        return vec![];
-    }
-    if state.unfinished == 0 {
-        return match state.final_output() {
-            Ok(output) => vec![Kind::Completed { output }],
-            Err(e) => vec![Kind::Failed { class: FailureClass::Definition, message: e.to_string().into() }],
-        };
-    }
-    let room = state.plan.plan().limits.queue_size.is_none_or(|max| state.waiting_calls < max.max(1));
-    match state.agenda.front() {
-        Some(&task) if room => schedule(state, task),
-        _ => vec![],
-    }
-}
-
-fn review(state: &State, task: u32) -> Vec<Kind> {
-    match state.tasks[task as usize].phase {
-        TaskPhase::Scheduled => vec![Kind::TaskCompleted { task, output: None, call_us: 0 }],
-        _ => {
-            let id = &state.plan.plan().tasks[task as usize].id;
-            let cause = state.causes.iter().rev().find(|c| c.call.is_some_and(|k| k.task == task));
-            let class = cause.map_or(FailureClass::Error, |c| c.class);
-            let words = cause.map_or("failed", |c| &*c.message);
-            vec![Kind::Failed { class, message: format!("task {id}: {words}").into() }]
+    /// What this fact ends from our side: open attempts and questions, and sub-workflows that nobody waits for any more.
+    fn cut_by(&self, kind: &Kind, out: &mut Vec<Effect>) {
+        match kind {
+            Kind::AttemptFailed { call, class: FailureClass::Timeout, outcome_known: false, .. } => {
+                self.cut_call(*call, out);
+            }
+            Kind::TaskFailed { call, .. } | Kind::TaskRecovered { call, .. } => self.cut_task(call.task, out),
+            Kind::TaskCancelled { task, .. } => self.cut_task(*task, out),
+            Kind::TaskCompleted { task, .. } if self.tasks[*task as usize].turns().is_some() => {
+                self.cut_rest(*task, out);
+            }
+            Kind::TurnEnded { scope, turn, result: crate::facts::TurnResult::Failed { .. } } => {
+                let turns = self.tasks[*scope as usize].turns();
+                if let Some(&turn) = turns.and_then(|s| s.turns.get(*turn as usize)) {
+                    self.cut_turn(turn, out);
+                }
+            }
+            Kind::CompensationFailed { task, .. } => {
+                if let Some((_, turn)) = self.undone().and_then(|u| u.current).filter(|(t, _)| t == task) {
+                    self.cut_turn(turn, out);
+                }
+            }
+            Kind::Reset { tasks, .. } => {
+                for task in tasks {
+                    self.cut_task(*task, out);
+                }
+            }
+            Kind::Completed { .. }
+            | Kind::Failed { .. }
+            | Kind::Cancelled { .. }
+            | Kind::Terminated { .. }
+            | Kind::Compensated
+            | Kind::CompensationStarted { .. } => {
+                for task in (0..self.tasks.len() as u32).filter(|t| self.tasks[*t as usize].is_open()) {
+                    self.cut_own(task, out);
+                }
+            }
+            _ => {}
         }
     }
-}
 
-fn schedule(state: &State, task: u32) -> Vec<Kind> {
-    let own = &state.tasks[task as usize];
-    let before = state.plan.plan().tasks[task as usize].after.len() as u32;
-    if own.failed_before {
-        return vec![Kind::TaskSkipped { task, reason: SkipReason::DependencyFailed }];
-    }
-    if before > 0 && own.skipped_before == before {
-        return vec![Kind::TaskSkipped { task, reason: SkipReason::DependenciesSkipped }];
-    }
-    let planned =
-        state.condition(task).and_then(|run| if run { state.scatter(task).map(Some) } else { Ok(None) });
-    match planned {
-        Ok(Some(s)) => {
-            vec![Kind::TaskScheduled { task, items: s.items, width: s.width, scattered: s.scattered }]
+    fn cut_call(&self, call: CallKey, out: &mut Vec<Effect>) {
+        let Some(state) = self.call(call) else { return };
+        if let (CallPhase::Running | CallPhase::Input, Some(attempt)) = (state.phase, &state.current) {
+            out.push(Effect::Abort { call, attempt: attempt.clone(), number: state.attempt });
         }
-        Ok(None) => vec![Kind::TaskSkipped { task, reason: SkipReason::Condition }],
-        Err(e) => {
-            vec![give_up(state, CallKey::new(task, 0), FailureClass::Definition, &e.to_string().into())]
+    }
+
+    fn cut_own(&self, task: u32, out: &mut Vec<Effect>) {
+        let state = &self.tasks[task as usize];
+        for item in 0..state.calls.len() as u32 {
+            self.cut_call(CallKey::new(task, item), out);
+        }
+        if let (TaskPhase::Scheduled, Some(Waiting::Child { child, outcome: None, .. })) =
+            (state.phase, state.waiting())
+            && !child.detached
+        {
+            out.push(Effect::CancelChild { task, execution: child.execution });
+        }
+    }
+
+    fn cut_task(&self, task: u32, out: &mut Vec<Effect>) {
+        let Some(state) = self.tasks.get(task as usize) else { return };
+        self.cut_own(task, out);
+        for &turn in state.turns().map(|s| s.turns.as_slice()).unwrap_or_default() {
+            self.cut_turn(turn, out);
+        }
+    }
+
+    /// Turns that a completed scope does not need any more.
+    fn cut_rest(&self, task: u32, out: &mut Vec<Effect>) {
+        use crate::plan::{Rest, ScopeMode};
+        if !matches!(self.scope_mode(task), Some(ScopeMode::ForEach { rest: Rest::Keep, .. })) {
+            for &turn in self.tasks[task as usize].turns().map(|s| s.turns.as_slice()).unwrap_or_default() {
+                self.cut_turn(turn, out);
+            }
+        }
+    }
+
+    fn cut_turn(&self, turn: u32, out: &mut Vec<Effect>) {
+        let own = &self.turns[turn as usize];
+        if own.phase != TurnPhase::Running {
+            return;
+        }
+        for offset in 0..self.plan.block(own.block).len {
+            let task = own.task(offset);
+            if self.tasks.get(task as usize).is_some_and(|t| t.is_open() || t.turns().is_some()) {
+                self.cut_task(task, out);
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Lane {
             priority: state
                 .created()
                 .priority
-                .saturating_add(state.plan().plan().tasks[call.task as usize].priority),
+                .saturating_add(state.task_plan(call.task).priority),
             since: match ready.phase {
                 CallPhase::Ready(from) => from,
                 _ => now,
@@ -108,7 +108,7 @@ impl Lane {
                 return self.feed_fact(id, &cannot);
             }
         };
-        let task = &hot.state.plan().plan().tasks[call.task as usize];
+        let task = hot.state.task_plan(call.task);
         let skill = task.need.capability.as_deref();
         let declared = skill.and_then(|s| permit.agent.definition.capability(s)).and_then(|c| c.effect);
         let to = Assignment {
@@ -266,7 +266,8 @@ impl Lane {
         permit: &Permit,
     ) -> CallRequest {
         let state = &hot.state;
-        let plan = &state.plan().plan().tasks[call.task as usize];
+        let plan = state.task_plan(call.task);
+        let path = state.task_path(call.task);
         let task = &state.tasks()[call.task as usize];
         let message_id = message_id(state, call).unwrap_or_default();
         let limits = &self.shared.limits;
@@ -275,13 +276,13 @@ impl Lane {
             agent: permit.agent.clone(),
             instance: permit.instance,
             execution_id: hot.id,
-            task_id: plan.id.as_str().into(),
+            task_id: path.as_str().into(),
             task_name: if plan.name.is_empty() { plan.id.clone() } else { plan.name.clone() },
             instructions: plan.instructions.clone(),
             item: task.scattered.then_some((call.item, task.calls.len() as u32)),
             message_id: message_id.to_string(),
             context_id: hot.id.to_string(),
-            effect_key: name("effect", hot.id, &plan.id, call.item, None).to_string(),
+            effect_key: name("effect", hot.id, (&path, task.generation()), call.item, None).to_string(),
             capability: attempt.to.capability.clone(),
             bound: attempt.bound.clone(),
             trace: state.created().trace.clone(),
@@ -421,15 +422,21 @@ impl Lane {
 
 /// The id of the message that began the call's newest attempt: the same for every send of unknown outcome.
 pub(crate) fn message_id(state: &State, call: CallKey) -> Option<Uuid> {
-    let task = state.plan().plan().tasks.get(call.task as usize)?;
     let retry = state.call(call)?.retry;
-    Some(name("message", state.id(), &task.id, call.item, Some(retry)))
+    let generation = state.tasks().get(call.task as usize)?.generation();
+    Some(name("message", state.id(), (&state.task_path(call.task), generation), call.item, Some(retry)))
 }
 
 /// A stable name: the same for every process that makes it.
-fn name(kind: &str, id: ExecutionId, task: &str, item: u32, retry: Option<u32>) -> Uuid {
+fn name(
+    kind: &str,
+    id: ExecutionId,
+    (task, generation): (&str, u32),
+    item: u32,
+    retry: Option<u32>,
+) -> Uuid {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(kind.as_bytes()).update(id.as_bytes()).update(&0u32.to_le_bytes());
+    hasher.update(kind.as_bytes()).update(id.as_bytes()).update(&generation.to_le_bytes());
     hasher.update(task.as_bytes()).update(&[0]).update(&item.to_le_bytes());
     if let Some(retry) = retry {
         hasher.update(&retry.to_le_bytes());

@@ -100,7 +100,7 @@ fn input_of(state: &State, command: Command, by: Arc<str>, checkpoint: Checkpoin
 }
 
 fn call_of(state: &State, task: &str, item: u32) -> Result<CallKey, Fault> {
-    let index = state.plan().task_index(task).ok_or_else(|| {
+    let index = state.find_task(task).ok_or_else(|| {
         let ids = state.plan().plan().tasks.iter().map(|t| t.id.as_str());
         let hint = base::finding::nearest(task, ids).map(|n| format!("; nearest: {n}")).unwrap_or_default();
         Fault::new(ErrorCode::NotFound, format!("the execution has no task {task:?}{hint}")).field("task_id")

@@ -61,8 +61,8 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
             vec![message("task.skipped", json!({"task_id": id(state, *task), "reason": reason.as_str()}))]
         }
         Kind::AttemptStarted { call, attempt, to, .. } => {
-            let plan = &state.plan().plan().tasks[call.task as usize];
-            let before: Vec<&str> = plan.after.iter().map(|&t| id(state, t)).collect();
+            let plan = state.task_plan(call.task);
+            let before: Vec<String> = state.before(call.task).into_iter().map(|t| id(state, t)).collect();
             let assigned = json!({
                 "agent_id": to.agent, "instance_id": &*to.instance, "attempt": attempt, "reason": &*to.reason,
                 "dependencies": before, "estimated_duration": plan.expected.unwrap_or_default().as_secs(),
@@ -166,8 +166,8 @@ pub(crate) fn stream_name(kind: &'static str) -> &'static str {
     }
 }
 
-fn id(state: &State, task: u32) -> &str {
-    &state.plan().plan().tasks[task as usize].id
+fn id(state: &State, task: u32) -> String {
+    state.task_path(task)
 }
 
 fn of_call(state: &State, call: CallKey, more: Value) -> Value {
@@ -212,12 +212,11 @@ pub(crate) fn checkpoint_data(state: &State, checkpoint: &str) -> Value {
 
 /// Where every task stands, in short.
 pub(crate) fn snapshot(state: &State) -> Value {
-    let plan = state.plan().plan();
     let tasks: serde_json::Map<String, Value> = state
         .tasks()
         .iter()
-        .zip(&plan.tasks)
-        .map(|(task, plan)| (plan.id.clone(), Value::from(task.state_text())))
+        .zip(0..)
+        .map(|(task, index)| (state.task_path(index), Value::from(task.state_text())))
         .collect();
     json!({
         "status": state.status().as_str(),

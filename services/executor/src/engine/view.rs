@@ -146,20 +146,19 @@ pub(crate) fn metrics(state: &State, now: Timestamp) -> MetricsView {
 }
 
 fn task_views(state: &State, progress: Progress<'_>) -> Vec<TaskView> {
-    let plans = &state.plan().plan().tasks;
     let one = |(i, task): (usize, &workflow::TaskState)| {
-        let plan = &plans[i];
+        let plan = state.task_plan(i as u32);
         let mut view = match task.calls.first() {
             Some(call) if !task.scattered => call_view(call, CallKey::new(i as u32, 0), progress),
             _ => TaskView::default(),
         };
-        view.id = plan.id.clone();
+        view.id = state.task_path(i as u32);
         view.name = plan.name.clone();
         view.state = task.state_text();
         view.started_at = task.scheduled_at;
         view.ended_at = task.ended_at;
         view.output = task.output.clone();
-        view.after = plan.after.iter().map(|&t| plans[t as usize].id.clone()).collect();
+        view.after = state.before(i as u32).into_iter().map(|t| state.task_path(t)).collect();
         view.capability = plan.need.capability.clone().unwrap_or_default();
         if let TaskPhase::Skipped(reason) = task.phase {
             view.reason = Some(reason.as_str().into());
@@ -172,7 +171,7 @@ fn task_views(state: &State, progress: Progress<'_>) -> Vec<TaskView> {
             view.items =
                 calls.map(|(n, c)| call_view(c, CallKey::new(i as u32, n as u32), progress)).collect();
             for (n, item) in view.items.iter_mut().enumerate() {
-                item.id = format!("{}[{n}]", plan.id);
+                item.id = format!("{}[{n}]", view.id);
             }
             view.progress = share_done(&view.items, view.progress);
             view.error =
@@ -224,7 +223,6 @@ fn call_view(call: &CallState, key: CallKey, progress: Progress<'_>) -> TaskView
 }
 
 fn agent_views(state: &State, progress: Progress<'_>) -> Vec<AgentView> {
-    let plans = &state.plan().plan().tasks;
     let mut agents: BTreeMap<Arc<str>, AgentView> = BTreeMap::new();
     for name in state.agents() {
         let done = AgentView {
@@ -238,7 +236,7 @@ fn agent_views(state: &State, progress: Progress<'_>) -> Vec<AgentView> {
     for (key, attempt) in state.open_calls() {
         if let Some(agent) = agents.get_mut(attempt.to.agent.as_str()) {
             agent.status = "running";
-            agent.current_task.clone_from(&plans[key.task as usize].id);
+            agent.current_task = state.task_path(key.task);
             agent.progress = progress(key).map_or(0.0, |p| p.share);
         }
     }
@@ -260,11 +258,10 @@ fn waiting(state: &State) -> Vec<String> {
     if state.status() == Status::Paused {
         return vec!["paused: resume it".into()];
     }
-    let plans = &state.plan().plan().tasks;
     let mut out = Vec::new();
     for (i, task) in state.tasks().iter().enumerate().filter(|(_, t)| t.phase == TaskPhase::Scheduled) {
         for call in &task.calls {
-            let id = &plans[i].id;
+            let id = state.task_path(i as u32);
             match (&call.phase, &call.waiting) {
                 (CallPhase::Decision, why) => {
                     let why = why.as_deref().unwrap_or_default();
