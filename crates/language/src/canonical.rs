@@ -10,11 +10,13 @@ use base::{
 use serde_json::{Map, Value, json};
 use workflow::plan::{Backoff, InputSpec, Limits, OutputSpec, RetryPolicy, Role, Spread, Timeouts};
 
-use crate::definition::{Definition, Shape, Task};
+use crate::definition::{Body, Definition, Shape, Task};
+
+mod nodes;
 
 /// The canonical text of `def`.
 pub(crate) fn text(def: &Definition) -> String {
-    let mut out = String::with_capacity(def.tasks.len() * 200 + 500);
+    let mut out = String::with_capacity(def.body.tasks.len() * 200 + 500);
     write(&value(def), &mut out);
     out
 }
@@ -85,21 +87,17 @@ fn value(def: &Definition) -> Value {
     let mut out = Fields::default();
     out.put("name", def.name.as_str());
     out.put("version", def.version.clone());
-    if def.shape == Shape::Sequential {
-        out.put("type", def.shape.as_str());
-    }
     out.put("orchestration_pattern", def.pattern.as_str());
     let roles: Map<_, _> = def.roles.iter().map(|(name, r)| (name.clone(), role(r))).collect();
     out.put("agents", roles);
-    out.put("tasks", def.tasks.iter().map(|t| task(def, t)).collect::<Vec<_>>());
+    body(&def.body, &mut out);
     out.put("limits", limits(&def.limits));
     out.put("resources", resources(&def.resources));
     out.put("input_schema", def.input_schema.clone());
-    match &def.output {
-        OutputSpec::Sinks => {}
-        OutputSpec::Tasks(names) => out.put("output_tasks", names.clone()),
-        OutputSpec::Template(template) => out.keep("output", template.clone()),
-    }
+    out.put("vars", def.vars.clone());
+    out.put("saga", def.saga.as_ref().map_or(Value::Null, nodes::saga));
+    out.put("session", def.session.as_ref().map_or(Value::Null, nodes::session));
+    out.put("triggers", def.triggers.iter().map(nodes::trigger).collect::<Vec<_>>());
     out.put("metadata", def.metadata.clone().into_iter().collect::<Map<_, _>>());
     for (key, kept) in &def.later {
         match key.as_str() {
@@ -111,6 +109,19 @@ fn value(def: &Definition) -> Value {
     out.done()
 }
 
+/// Tasks and what they give, of the definition or of a task.
+fn body(body: &Body, out: &mut Fields) {
+    if body.shape.in_sequence() {
+        out.put("type", Shape::Sequential.as_str());
+    }
+    out.put("tasks", body.tasks.iter().map(|t| task(body, t)).collect::<Vec<_>>());
+    match &body.output {
+        OutputSpec::Sinks => {}
+        OutputSpec::Tasks(names) => out.put("output_tasks", names.clone()),
+        OutputSpec::Template(template) => out.keep("output", template.clone()),
+    }
+}
+
 fn role(role: &Role) -> Value {
     let mut out = Fields::default();
     out.put("type", role.agent_type.as_str());
@@ -120,11 +131,25 @@ fn role(role: &Role) -> Value {
     out.done()
 }
 
-fn task(def: &Definition, task: &Task) -> Value {
+fn task(body: &Body, task: &Task) -> Value {
+    let mut out = call(task);
+    out.put("id", task.plan.id.as_str());
+    nodes::depends_on(body, task, &mut out);
+    if let Some(inner) = &task.body {
+        self::body(inner, &mut out);
+    }
+    nodes::node(task, &mut out);
+    if let Some(undo) = &task.compensate {
+        out.keep("compensate", call(undo).done());
+    }
+    out.done()
+}
+
+/// What a task says beside its id, order and node.
+fn call(task: &Task) -> Fields {
     let plan = &task.plan;
     let need = &plan.need;
     let mut out = Fields::default();
-    out.put("id", plan.id.as_str());
     out.put("name", plan.name.as_str());
     out.put("instructions", plan.instructions.as_str());
     out.put("type", task.kind.clone());
@@ -133,7 +158,6 @@ fn task(def: &Definition, task: &Task) -> Value {
     out.put("capability", need.capability.clone());
     out.put("requirements", need.requirements.clone());
     out.put("tags", need.tags.clone());
-    depends_on(def, task, &mut out);
     out.put("when", plan.when.clone());
     match &plan.input {
         // The default of chains and graphs is another; the canonical reader's is this.
@@ -164,17 +188,7 @@ fn task(def: &Definition, task: &Task) -> Value {
     out.duration("expected_duration", plan.expected);
     out.put("resources", resources(&plan.resources));
     out.put("optional", plan.optional);
-    out.done()
-}
-
-/// What the text says, edges written apart included. An empty list in a sequence means "waits for nothing".
-fn depends_on(def: &Definition, task: &Task, out: &mut Fields) {
-    let mut names = task.depends_on.clone().unwrap_or_default();
-    let apart = def.places.edges.iter().filter(|(_, target, _)| *target == task.plan.id);
-    names.extend(apart.map(|(source, _, _)| source.clone()));
-    if !names.is_empty() || (task.depends_on.is_some() && def.shape == Shape::Sequential) {
-        out.keep("depends_on", names.into());
-    }
+    out
 }
 
 fn limits(limits: &Limits) -> Value {
@@ -188,6 +202,7 @@ fn limits(limits: &Limits) -> Value {
     out.put("queue_size", limits.queue_size);
     out.put("concurrency", limits.concurrency);
     out.put("resources", limits.resources.as_ref().map_or(Value::Null, resources));
+    out.put("budget", nodes::budget(&limits.budget));
     out.done()
 }
 

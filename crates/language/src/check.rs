@@ -1,20 +1,65 @@
 //! Checks that need the whole definition, and its plan when nothing is wrong.
 
 mod agents;
+mod effects;
+mod events;
+mod flow;
 pub(crate) mod graph;
 mod reads;
 pub(crate) mod schema;
 mod spread;
 
-use workflow::plan::{PLAN_SCHEMA_CALLS, Plan, RetryPolicy, TaskPlan};
+use serde_json::Value;
+use workflow::plan::{
+    Edge, NodeKind, PLAN_SCHEMA, PLAN_SCHEMA_CALLS, Plan, RetryPolicy, SCOPE_DEPTH_MAX, ScopeMode, TaskPlan,
+};
 
 use crate::{
     Defaults, Limits, Offers,
-    definition::{Definition, Dialect},
+    definition::{Body, Definition, Dialect, Nesting},
     report::Report,
 };
 
 use graph::Graph;
+
+/// A body with its order, within the bodies around it.
+pub(crate) struct Level<'a> {
+    pub(crate) def: &'a Definition,
+    pub(crate) body: &'a Body,
+    pub(crate) graph: Graph,
+    /// Path of the task around it; empty for the definition itself.
+    outer: String,
+    /// The body around it, and the place of its task there.
+    pub(crate) around: Option<(&'a Level<'a>, u32)>,
+}
+
+impl Level<'_> {
+    /// Path of task `n`.
+    pub(crate) fn path(&self, n: u32) -> String {
+        self.body.places.path(&self.outer, n as usize)
+    }
+    /// Path of a key beside the tasks.
+    pub(crate) fn path_of(&self, key: &str) -> String {
+        match (self.body.places.nesting, self.outer.as_str()) {
+            (_, "") | (Nesting::Enclosed, _) => key.to_owned(),
+            (_, outer) => format!("{outer}.{key}"),
+        }
+    }
+    /// How often it runs.
+    pub(crate) fn mode(&self) -> &ScopeMode {
+        match self.around.map(|(level, n)| &level.body.tasks[n as usize].plan.kind) {
+            Some(NodeKind::Scope(scope)) => &scope.mode,
+            _ => &ScopeMode::Once,
+        }
+    }
+    /// The schema of the execution's input, where tasks are given it.
+    pub(crate) fn input_schema(&self) -> Option<&Value> {
+        if self.around.is_none() { self.def.input_schema.as_ref() } else { None }
+    }
+    fn depth(&self) -> u32 {
+        self.around.map_or(0, |(level, _)| level.depth() + 1)
+    }
+}
 
 /// Checks `def`, fills in what follows from roles and defaults, and builds the plan.
 pub(crate) fn plan(
@@ -23,17 +68,64 @@ pub(crate) fn plan(
     offers: Option<&dyn Offers>,
     report: &mut Report,
 ) -> Option<Plan> {
+    crate::lower::lower(def, report);
     agents::assign(def, report);
     spread::assign(def, report);
-    let graph = graph::build(def, limits, report)?;
-    graph::check_points(def, &graph, report);
-    reads::check(def, &graph, report);
-    schema::check(def, &graph, report);
+    let def = &*def;
+    let tasks = level(def, &def.body, String::new(), None, effects::Guard::default(), limits, report)?;
+    reads::check_starts(def, report);
+    events::check(def, report);
+    effects::check_saga(def, report);
     agents::check_resources(def, report);
     if let Some(offers) = offers {
         agents::check_offers(def, offers, report);
     }
-    if report.has_errors() { None } else { Some(build(def, &graph)) }
+    if report.has_errors() { None } else { Some(build(def, tasks)) }
+}
+
+/// Checks a body and those inside of it, and gives its tasks as the plan holds them.
+fn level(
+    def: &Definition,
+    body: &Body,
+    outer: String,
+    around: Option<(&Level<'_>, u32)>,
+    guard: effects::Guard,
+    limits: &Limits,
+    report: &mut Report,
+) -> Option<Vec<TaskPlan>> {
+    let graph = graph::build(body, &outer, limits, report);
+    let Some(graph) = graph else {
+        // What is inside may be wrong too.
+        return None;
+    };
+    let here = Level { def, body, graph, outer, around };
+    if here.depth() > SCOPE_DEPTH_MAX {
+        let message = format!("tasks are nested {} deep, the limit is {SCOPE_DEPTH_MAX}", here.depth());
+        report
+            .error("limit-depth", body.places.at, here.path_of("tasks"), message)
+            .remedy("put the inner tasks into a workflow of their own");
+        return None;
+    }
+    graph::check_points(body, &here.outer, &here.graph, report);
+    reads::check(&here, report);
+    schema::check(&here, report);
+    flow::check(&here, report);
+    let guards = effects::check(&here, guard, report);
+    let mut tasks = Vec::with_capacity(body.tasks.len());
+    let mut whole = true;
+    for &t in &here.graph.order {
+        let task = &body.tasks[t as usize];
+        let inner = task.body.as_ref().map(|inner| {
+            let guard = guards.as_ref().map_or(guard, |guards| guards[t as usize]);
+            level(def, inner, here.path(t), Some((&here, t)), guard, limits, report)
+        });
+        match inner {
+            None => tasks.push(task_plan(&here, t, None)),
+            Some(Some(inner)) => tasks.push(task_plan(&here, t, Some(inner))),
+            Some(None) => whole = false,
+        }
+    }
+    whole.then_some(tasks)
 }
 
 /// Puts the installation's defaults into a plan. They are no part of the definition: its hash does not know them.
@@ -43,9 +135,7 @@ pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
     }
     if let (Dialect::Chain, Some(retries)) = (dialect, defaults.chain_retries) {
         let policy = RetryPolicy { max_attempts: retries.saturating_add(1), ..RetryPolicy::default() };
-        for task in plan.tasks.iter_mut() {
-            task.retry.get_or_insert_with(|| policy.clone());
-        }
+        retry_all(&mut plan.tasks, &policy);
     }
     if dialect == Dialect::Graph {
         let workers = if defaults.graph_parallel { defaults.graph_max_workers } else { Some(1) };
@@ -58,9 +148,24 @@ pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
     }
 }
 
-fn build(def: &Definition, graph: &Graph) -> Plan {
-    let tasks = graph.order.iter().map(|&t| task(def, graph, t)).collect();
-    Plan {
+/// Calls without a policy of their own get this one.
+fn retry_all(tasks: &mut [TaskPlan], policy: &RetryPolicy) {
+    for task in tasks {
+        match &mut task.kind {
+            NodeKind::Call => {
+                task.retry.get_or_insert_with(|| policy.clone());
+            }
+            NodeKind::Scope(scope) => retry_all(&mut scope.tasks, policy),
+            _ => {}
+        }
+    }
+}
+
+fn build(def: &Definition, tasks: Vec<TaskPlan>) -> Plan {
+    let event_driven = def.body.tasks.iter();
+    let event_driven =
+        event_driven.filter_map(|task| Some((task.plan.id.clone(), task.on_event.clone()?))).collect();
+    let mut plan = Plan {
         schema: PLAN_SCHEMA_CALLS,
         name: def.name.clone(),
         version: def.version.clone().unwrap_or_default(),
@@ -69,14 +174,74 @@ fn build(def: &Definition, graph: &Graph) -> Plan {
         roles: def.roles.clone(),
         limits: def.limits.clone(),
         input_schema: def.input_schema.clone(),
-        output: def.output.clone(),
+        output: def.body.output.clone(),
+        vars: def.vars.clone(),
+        saga: def.saga.clone().unwrap_or_default(),
+        session: def.session.clone(),
+        event_driven,
+        triggers: def.triggers.clone(),
         metadata: def.metadata.clone(),
-        ..Plan::default()
-    }
+    };
+    plan.schema = schema_needed(&plan);
+    plan
 }
 
-fn task(def: &Definition, graph: &Graph, t: u32) -> TaskPlan {
-    let mut after: Vec<u32> = graph.before(t).iter().map(|&b| graph.place[b as usize]).collect();
-    after.sort_unstable();
-    TaskPlan { after, ..def.tasks[t as usize].plan.clone() }
+/// The lowest schema that covers the plan.
+fn schema_needed(plan: &Plan) -> u32 {
+    let plain = |task: &TaskPlan| {
+        let bare = TaskPlan {
+            kind: NodeKind::Call,
+            edges: Vec::new(),
+            join: Default::default(),
+            rest: Default::default(),
+            pick: None,
+            catch: Vec::new(),
+            compensate: None,
+            spend: Default::default(),
+            cache: None,
+            width: None,
+            ..TaskPlan::default()
+        };
+        task.kind == bare.kind
+            && task.edges.is_empty()
+            && (task.join, task.rest) == (bare.join, bare.rest)
+            && task.pick.is_none()
+            && task.catch.is_empty()
+            && task.compensate.is_none()
+            && task.spend == bare.spend
+            && task.cache.is_none()
+            && task.width.is_none()
+    };
+    let calls = plan.vars.is_none()
+        && plan.saga == Default::default()
+        && plan.session.is_none()
+        && plan.event_driven.is_empty()
+        && plan.triggers.is_empty()
+        && plan.limits.budget == Default::default()
+        && plan.tasks.iter().all(plain);
+    if calls { PLAN_SCHEMA_CALLS } else { PLAN_SCHEMA }
+}
+
+fn task_plan(level: &Level<'_>, t: u32, inner: Option<Vec<TaskPlan>>) -> TaskPlan {
+    let graph = &level.graph;
+    let task = &level.body.tasks[t as usize];
+    let mut before: Vec<(u32, &Edge)> = graph
+        .before(t)
+        .iter()
+        .enumerate()
+        .map(|(n, &b)| (graph.place[b as usize], graph.edge(t, n)))
+        .collect();
+    before.sort_unstable_by_key(|(place, _)| *place);
+    let edges = match before.iter().all(|(_, edge)| **edge == Edge::Done) {
+        true => Vec::new(),
+        false => before.iter().map(|(_, edge)| (*edge).clone()).collect(),
+    };
+    let after = before.iter().map(|(place, _)| *place).collect();
+    let mut plan = TaskPlan { after, edges, ..task.plan.clone() };
+    plan.compensate = task.compensate.as_ref().map(|undo| Box::new(undo.plan.clone()));
+    if let (NodeKind::Scope(scope), Some(tasks), Some(body)) = (&mut plan.kind, inner, &task.body) {
+        scope.tasks = tasks;
+        scope.output = body.output.clone();
+    }
+    plan
 }

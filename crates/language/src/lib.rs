@@ -14,10 +14,14 @@ mod definition;
 mod explain;
 mod format;
 mod limits;
+mod lower;
 mod offers;
+mod pattern;
+mod range;
 mod read;
 mod render;
 mod report;
+mod shape;
 mod text;
 
 use std::time::Duration;
@@ -27,12 +31,16 @@ use workflow::plan::Plan;
 
 use report::Report;
 
-pub use definition::{Definition, Dialect, Shape, Task};
 pub use allocate::{Allocation, Allotment, Choice, Job, allocate};
+pub use definition::{Body, Definition, Dependency, Dialect, Shape, Task};
 pub use explain::{Analysis, analyse, calls, explain};
 pub use format::format_definition;
 pub use limits::Limits;
 pub use offers::{Candidate, Chance, Offer, Offers, Shortage};
+pub use pattern::{
+    Parameter, Pattern, PatternOutcome, Patterns, built_in_pattern_sources, built_in_patterns, parse_pattern,
+};
+pub use range::VersionRange;
 pub use render::render;
 pub use text::Format;
 
@@ -74,6 +82,8 @@ pub struct Options<'a> {
     pub defaults: Defaults,
     /// The fleet; `None` = there is none to ask, nothing is said about agents.
     pub offers: Option<&'a dyn Offers>,
+    /// Patterns of users; `None` = only the built-in ones.
+    pub patterns: Option<&'a dyn Patterns>,
 }
 
 /// A definition without errors.
@@ -118,9 +128,12 @@ impl Outcome {
 /// Reads, checks and compiles `source`.
 pub fn compile(source: &str, options: &Options<'_>) -> Outcome {
     let mut report = Report::with_max(options.limits.findings_max);
-    let Some(root) = text::parse(source, options.format, &options.limits, &mut report) else {
+    let Some(mut root) = text::parse(source, options.format, &options.limits, &mut report) else {
         return Outcome { findings: report.finish(), compiled: None, definition: None };
     };
+    if !pattern::expand::expand(&mut root, options.patterns, &options.limits, &mut report) {
+        return Outcome { findings: report.finish(), compiled: None, definition: None };
+    }
     let Some(mut definition) = read::read(&root, &options.limits, &mut report) else {
         return Outcome { findings: report.finish(), compiled: None, definition: None };
     };

@@ -1,11 +1,18 @@
 //! Dialect readers: a tree to the one definition. Every key is known or reported.
 
-mod fields;
+pub(crate) mod coordination;
+pub(crate) mod extras;
+pub(crate) mod fields;
+pub(crate) mod flow;
+pub(crate) mod kinds;
 mod later;
+pub(crate) mod limits;
 mod links;
-mod options;
-mod tasks;
-mod workflow;
+pub(crate) mod options;
+pub(crate) mod tasks;
+pub(crate) mod turns;
+pub(crate) mod waits;
+pub(crate) mod workflow;
 
 use base::time::BareUnit;
 
@@ -24,6 +31,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) bare: BareUnit,
     /// Expressions that were compiled already, by their text.
     pub(crate) expressions: std::collections::HashMap<String, Vec<expr::Path>>,
+    /// Tasks that were read, in bodies too.
+    pub(crate) tasks: usize,
 }
 
 /// Reads `root` in the dialect it is written in. `None` when it is no definition at all.
@@ -33,8 +42,8 @@ pub(crate) fn read(root: &Node, limits: &Limits, report: &mut Report) -> Option<
         report.error("bad-type", root.at, "", message).remedy("start with `name:` and `tasks:`");
         return None;
     };
-    let mut reading =
-        Reading { report, limits, bare: BareUnit::Seconds, expressions: std::collections::HashMap::new() };
+    let expressions = std::collections::HashMap::new();
+    let mut reading = Reading { report, limits, bare: BareUnit::Seconds, expressions, tasks: 0 };
     let has = |name: &str| entries.iter().any(|(key, _)| key.text == name);
     let wrapped =
         |name: &str| if entries.len() == 1 { root.get(name).filter(|n| n.map().is_some()) } else { None };

@@ -11,6 +11,8 @@ pub(crate) struct Report {
     max: Option<usize>,
     dropped: usize,
     errors: usize,
+    /// Uses of patterns: what [`Pos::origin`] counts, from 1.
+    origins: Vec<(String, Pos)>,
 }
 
 /// Adds to the finding that was just reported.
@@ -28,6 +30,24 @@ impl Report {
     pub(crate) fn with_max(max: usize) -> Self {
         Self { max: Some(max), ..Self::default() }
     }
+    /// Notes a use of a pattern; places in the pattern's text get this origin.
+    pub(crate) fn origin(&mut self, pattern: &str, at: Pos) -> u32 {
+        self.origins.push((pattern.to_owned(), at));
+        u32::try_from(self.origins.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The place in the text itself, and which lines of which patterns it stands for.
+    fn seen_from_the_text(&self, mut at: Pos) -> (Pos, String) {
+        let mut within = String::new();
+        while let Some((pattern, used)) =
+            (at.origin as usize).checked_sub(1).and_then(|n| self.origins.get(n))
+        {
+            within += &format!(" (pattern `{pattern}`, line {})", at.line);
+            at = *used;
+        }
+        (at, within)
+    }
+
     pub(crate) fn add(
         &mut self,
         severity: Severity,
@@ -41,6 +61,8 @@ impl Report {
             self.dropped += 1;
             return Reported(None);
         }
+        let (at, within) = self.seen_from_the_text(at);
+        let message = message.into() + &within;
         self.findings.push(Finding::new(severity, code, path.to_string(), message).at(at.line, at.column));
         Reported(self.findings.last_mut())
     }

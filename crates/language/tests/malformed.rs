@@ -75,9 +75,9 @@ fn mistakes_of_keys_and_types_have_their_place() {
         ("name: w\ntasks: {a: 1}", vec!["bad-type 2:8"]),
         ("name: my flow\ntasks: [{id: a}]", vec!["bad-name 1:7"]),
         ("name: w\nversion: a b\ntasks: [{id: a}]", vec!["bad-name 2:10"]),
-        ("name: w\ntype: pipeline\ntasks: [{id: a}]", vec!["unsupported-pattern 2:7"]),
+        ("name: w\ntype: pipelin\ntasks: [{id: a}]", vec!["unsupported-pattern 2:7"]),
         ("name: w\ntype: sequental\ntasks: [{id: a}]", vec!["unsupported-pattern 2:7"]),
-        ("name: w\norchestration_pattern: swarm\ntasks: [{id: a}]", vec!["unsupported-pattern 2:24"]),
+        ("name: w\norchestration_pattern: swarms\ntasks: [{id: a}]", vec!["unsupported-pattern 2:24"]),
         ("name: w\ntaks: []\ntasks: [{id: a}]", vec!["unknown-key 2:1"]),
         ("name: w\ntimeout: soon\ntasks: [{id: a}]", vec!["bad-duration 2:10"]),
         ("name: w\ntimeout: 0\ntasks: [{id: a}]", vec!["bad-duration 2:10"]),
@@ -157,7 +157,7 @@ fn mistakes_of_stages_steps_and_graphs_have_their_place() {
         ("graph:\n  nodes: [a, b]\n  edges: [[a]]\n", vec!["bad-type 3:11"]),
         ("graph:\n  nodes: [a, b]\n  edges: [{from: a}]\n", vec!["bad-type 3:11"]),
         ("graph:\n  nodes: [a, b]\n  entry: [a]\n", vec!["unreachable-task 2:14"]),
-        ("graph:\n  nodes: [a, b]\n  edges: [[a, b], [b, a]]\n", vec!["cycle 2:11"]),
+        ("graph:\n  nodes: [a, b]\n  edges: [[a, b], [b, a]]\n", vec!["cycle 3:23"]),
         ("graph:\n  nodes: [a]\n  finish: [z]\n", vec!["unknown-task 3:12"]),
         ("chain:\n  steps: [a, a]\n", vec!["duplicate-id 2:14"]),
         ("chain:\n  max_worker: 2\n  steps: [a]\n", vec!["unknown-key 2:3"]),
@@ -386,7 +386,7 @@ fn the_fleet_is_asked_for_every_need() {
 #[test]
 fn a_refusal_has_the_code_of_its_kind() {
     for (source, want) in [
-        ("name: w\norchestration_pattern: swarm\ntasks: [{id: a}]", Some(ErrorCode::UnsupportedPattern)),
+        ("name: w\norchestration_pattern: swarms\ntasks: [{id: a}]", Some(ErrorCode::UnsupportedPattern)),
         ("name: w\ntype: loop\nx: 1\ntasks: [{id: a}]", Some(ErrorCode::InvalidDefinition)),
         (
             "name: w\nlimits: {resources: {cpu: 1}}\nresources: {cpu: 2}\ntasks: [{id: a}]",

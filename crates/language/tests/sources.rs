@@ -86,13 +86,9 @@ fn the_workflows_of_s1_are_accepted() {
 
 #[test]
 fn the_workflow_of_s2_is_accepted() {
-    let found = [
-        "no-effect-yet orchestration_pattern",
-        "no-effect-yet coordination.type",
-        "no-effect-yet coordination.event_driven",
-        "no-effect-yet coordination.graph_based",
-    ];
+    let found = ["pattern-as-written orchestration_pattern"];
     let plan = accept("s2/research_and_analysis.yaml", &found).plan;
+    assert_eq!(plan.metadata["coordination"]["type"], "hybrid");
     assert_eq!((plan.name.as_str(), plan.version.as_str()), ("research_and_analysis", "1.0"));
     assert_eq!(plan.pattern, "supervisor");
     let ids: Vec<_> = plan.tasks.iter().map(|t| t.id.as_str()).collect();
@@ -106,12 +102,9 @@ fn the_workflow_of_s2_is_accepted() {
 #[test]
 fn the_workflow_of_s3_is_accepted_with_and_without_its_wrapper() {
     let found = [
-        "no-effect-yet orchestration_pattern",
-        "no-effect-yet coordination.type",
-        "no-effect-yet coordination.event_driven",
-        "no-effect-yet coordination.graph_based",
+        "pattern-as-written orchestration_pattern",
         "no-effect-yet fault_tolerance.circuit_breaker",
-        "no-effect-yet fault_tolerance.saga_pattern",
+        "nothing-to-compensate saga",
     ];
     let compiled = accept("s3/multi_agent_research.yaml", &found);
     let plan = &compiled.plan;
@@ -121,8 +114,9 @@ fn the_workflow_of_s3_is_accepted_with_and_without_its_wrapper() {
     assert_eq!(plan.tasks[0].timeouts.attempt, Some(300 * SECOND));
     assert_eq!(plan.tasks[0].retry.as_ref().unwrap().backoff, Backoff::Exponential);
     assert_eq!(plan.tasks[2].after, [1]);
+    assert!(plan.saga.on_failure && plan.saga.on_cancel);
     assert_eq!(compiled.definition.later["fault_tolerance"]["circuit_breaker"]["failure_threshold"], 3);
-    let body = accept("s3/post-workflows.json", &found[..4]);
+    let body = accept("s3/post-workflows.json", &found[..1]);
     assert_eq!(body.plan.tasks, plan.tasks);
     assert_eq!(body.definition.dialect.as_str(), "canonical");
     assert_eq!(compiled.definition.dialect.as_str(), "workflow");
@@ -130,14 +124,19 @@ fn the_workflow_of_s3_is_accepted_with_and_without_its_wrapper() {
 
 #[test]
 fn the_chains_of_s4_are_accepted() {
-    let simple = accept("s4/simple_chain.yaml", &["no-effect-yet memory"]).plan;
+    let simple = accept("s4/simple_chain.yaml", &[]).plan;
     assert!(simple.name.starts_with("chain-"), "{}", simple.name);
     assert_eq!(simple.limits.timeout, Some(30 * SECOND));
+    assert_eq!(
+        simple.session.as_ref().unwrap().history,
+        20,
+        "a chain with a memory hears what was said before"
+    );
     assert_eq!(simple.tasks[1].after, [0]);
     assert_eq!(simple.tasks[1].input, InputSpec::Previous);
     assert_eq!(simple.tasks[1].need.capability.as_deref(), Some("step2"), "no agent, no type: the id");
     assert_eq!(simple.tasks[0].retry.as_ref().unwrap().max_attempts, 4, "three retries");
-    let plan = accept("s4/configured_chain.yaml", &["no-effect-yet memory"]).plan;
+    let plan = accept("s4/configured_chain.yaml", &[]).plan;
     assert_eq!(plan.name, "data-processing-chain");
     assert_eq!(plan.metadata["description"], "Processes and validates data");
     assert_eq!(plan.input_schema, Some(json!({"type": "object", "required": ["data", "config"]})));

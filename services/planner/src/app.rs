@@ -87,6 +87,7 @@ impl App {
                 limits: options.limits,
                 defaults: options.defaults,
                 offers,
+                patterns: None,
             };
             language::compile(&given.source, &options)
         };

@@ -1,12 +1,13 @@
 //! Who does a task: roles, agents, capabilities; and whether it can ever fit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base::{
     AgentId,
     finding::nearest,
     units::{Resources, show_cpu, show_memory},
 };
+use workflow::plan::{NodeKind, Role};
 
 use crate::{
     Offers,
@@ -15,17 +16,41 @@ use crate::{
     report::Report,
 };
 
-/// Turns `agent`, `role` and `type` into what the task needs of its agent.
+/// Turns `agent`, `role` and `type` into what each task needs of its agent.
 pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
-    for n in 0..def.tasks.len() {
-        assign_one(def, n, report);
+    let Definition { roles, body, .. } = def;
+    body.walk_mut("", &mut |task, path| {
+        if matches!(task.plan.kind, NodeKind::Call) {
+            inherit(task);
+            one(task, roles, path, report);
+        }
+    });
+    body.walk_mut("", &mut |task, _| pick(task));
+}
+
+/// A compensation that names nobody goes to who did the task.
+fn inherit(task: &mut Task) {
+    let Some(undo) = &mut task.compensate else { return };
+    let need = &undo.plan.need;
+    if undo.agent.is_none() && need.role.is_none() && need.agent.is_none() {
+        undo.agent.clone_from(&task.agent);
+        undo.plan.need.role.clone_from(&task.plan.need.role);
+        undo.plan.need.agent.clone_from(&task.plan.need.agent);
+        undo.places.agent = task.places.agent;
     }
 }
 
-fn assign_one(def: &mut Definition, n: usize, report: &mut Report) {
-    let Definition { roles, tasks, places, .. } = def;
-    let task = &mut tasks[n];
-    let path = |key: &str| format!("{}[{n}].{key}", places.tasks);
+/// Who may be picked: read like tasks, kept as needs.
+fn pick(task: &mut Task) {
+    let among = task.extra.iter().flat_map(|extra| &extra.among);
+    let among = among.map(|(name, who)| (name.clone(), who.plan.need.clone())).collect();
+    if let Some(pick) = &mut task.plan.pick {
+        pick.among = among;
+    }
+}
+
+fn one(task: &mut Task, roles: &BTreeMap<String, Role>, path: &dyn Fn() -> String, report: &mut Report) {
+    let path = |key: &str| format!("{}.{key}", path());
     let need = &mut task.plan.need;
     if let Some(name) = &task.agent {
         if roles.contains_key(name) || !roles.is_empty() {
@@ -63,7 +88,8 @@ fn assign_one(def: &mut Definition, n: usize, report: &mut Report) {
         || need.agent.is_some()
         || need.capability.is_some()
         || !need.requirements.is_empty()
-        || !need.tags.is_empty();
+        || !need.tags.is_empty()
+        || task.plan.pick.is_some();
     if !named && !task.plan.id.is_empty() {
         need.capability = Some(task.kind.clone().unwrap_or_else(|| task.plan.id.clone()));
     }
@@ -79,9 +105,9 @@ pub(crate) fn check_resources(def: &Definition, report: &mut Report) {
             .error("insufficient-resources", def.places.resources, "resources", message)
             .remedy("raise the limit or ask for less");
     }
-    for (n, task) in def.tasks.iter().enumerate() {
+    def.body.walk("", &mut |task, path| {
         if !task.plan.resources.fits(&limit) {
-            let path = format!("{}[{n}].resources", def.places.tasks);
+            let path = format!("{}.resources", path());
             let message = format!(
                 "one call of `{}` takes {} and the workflow may take {}",
                 task.plan.id,
@@ -92,7 +118,7 @@ pub(crate) fn check_resources(def: &Definition, report: &mut Report) {
                 .error("insufficient-resources", at_resources(task), path, message)
                 .remedy("raise the workflow's limit or lower the task's resources");
         }
-    }
+    });
 }
 
 fn unlimited_where_zero(limit: &Resources) -> Resources {
@@ -139,12 +165,16 @@ pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut R
             .remedy("ask for less or register more instances");
     }
     let mut asked: HashMap<String, Offer> = HashMap::new();
-    for (n, task) in def.tasks.iter().enumerate() {
+    def.body.walk("", &mut |task, path| {
+        // Who may be picked is asked one by one.
+        if !matches!(task.plan.kind, NodeKind::Call) || task.plan.pick.is_some() {
+            return;
+        }
         let need = &task.plan.need;
         let key = format!("{need:?} {:?}", task.plan.resources);
         let offer = asked.entry(key).or_insert_with(|| offers.offer(need, &task.plan.resources));
-        let Some(shortage) = &offer.shortage else { continue };
-        let path = format!("{}[{n}]", def.places.tasks);
+        let Some(shortage) = &offer.shortage else { return };
+        let path = path();
         let (at, id) = (task.places.agent, &task.plan.id);
         match shortage {
             Shortage::Capability { name, nearest } => {
@@ -174,5 +204,5 @@ pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut R
                     .remedy("lower the task's resources or register a larger instance");
             }
         }
-    }
+    });
 }

@@ -6,22 +6,18 @@
 use serde_json::{Value, json};
 use workflow::plan::{InputSpec, Spread, TaskPlan};
 
-use crate::{
-    definition::{Definition, Place},
-    report::Report,
-    text::tree::Pos,
-};
+use crate::{report::Report, text::tree::Pos};
 
-use super::graph::Graph;
+use super::Level;
 
-pub(crate) fn check(def: &Definition, graph: &Graph, report: &mut Report) {
-    for (n, task) in def.tasks.iter().enumerate() {
+pub(crate) fn check(level: &Level<'_>, report: &mut Report) {
+    for (n, task) in level.body.tasks.iter().enumerate() {
         let n = n as u32;
-        reads(def, graph, n, report);
+        reads(level, n, report);
         let Some(wanted) = &task.plan.input_schema else { continue };
         let at = place_of(task.places.input_schema, task.places.id);
-        let path = format!("{}[{n}].input", def.places.tasks);
-        let Some((from, given)) = given(def, graph, n) else { continue };
+        let path = format!("{}.input", level.path(n));
+        let Some((from, given)) = given(level, n) else { continue };
         for mismatch in compare(&given, wanted, "") {
             let message = format!("{from} does not fit the input of `{}`: {mismatch}", task.plan.id);
             report
@@ -36,20 +32,21 @@ fn place_of(at: Pos, other: Pos) -> Pos {
 }
 
 /// The schema of what a task is given, with the words for where it comes from. Empty when nothing is known.
-fn given(def: &Definition, graph: &Graph, n: u32) -> Option<(String, Value)> {
-    let task = &def.tasks[n as usize].plan;
-    let before = graph.before(n);
-    let input = || Some(("the workflow's input".to_owned(), def.input_schema.clone()?));
+fn given(level: &Level<'_>, n: u32) -> Option<(String, Value)> {
+    let body = level.body;
+    let task = &body.tasks[n as usize].plan;
+    let before = level.graph.before(n);
+    let input = || Some(("the workflow's input".to_owned(), level.input_schema()?.clone()));
     match (&task.input, before) {
         (InputSpec::Execution, _) | (InputSpec::Context | InputSpec::Previous, []) => input(),
         (InputSpec::Previous, [one]) => {
-            let one = &def.tasks[*one as usize].plan;
+            let one = &body.tasks[*one as usize].plan;
             Some((format!("the output of `{}`", one.id), output_of(one)?))
         }
         (InputSpec::Previous, several) => {
             let properties: serde_json::Map<_, _> = several
                 .iter()
-                .map(|&t| &def.tasks[t as usize].plan)
+                .map(|&t| &body.tasks[t as usize].plan)
                 .map(|t| (t.id.clone(), output_of(t).unwrap_or(Value::Bool(true))))
                 .collect();
             Some(("the outputs before it".into(), object(properties)))
@@ -57,14 +54,14 @@ fn given(def: &Definition, graph: &Graph, n: u32) -> Option<(String, Value)> {
         (InputSpec::Context, several) => {
             let outputs: serde_json::Map<_, _> = several
                 .iter()
-                .map(|&t| &def.tasks[t as usize].plan)
+                .map(|&t| &body.tasks[t as usize].plan)
                 .map(|t| (t.id.clone(), output_of(t).unwrap_or(Value::Bool(true))))
                 .collect();
-            let input = def.input_schema.clone().unwrap_or(Value::Bool(true));
+            let input = level.input_schema().cloned().unwrap_or(Value::Bool(true));
             let both = [("input".to_owned(), input), ("dependencies".to_owned(), object(outputs))];
             Some(("what it is given".into(), object(both.into_iter().collect())))
         }
-        (InputSpec::Template(value), _) => Some(("`input`".into(), of_template(def, graph, value))),
+        (InputSpec::Template(value), _) => Some(("`input`".into(), of_template(level, value))),
     }
 }
 
@@ -83,12 +80,12 @@ fn output_of(task: &TaskPlan) -> Option<Value> {
 }
 
 /// What a template gives, as far as it can be seen.
-fn of_template(def: &Definition, graph: &Graph, value: &Value) -> Value {
+fn of_template(level: &Level<'_>, value: &Value) -> Value {
     match value {
         Value::Object(members) => {
-            object(members.iter().map(|(k, v)| (k.clone(), of_template(def, graph, v))).collect())
+            object(members.iter().map(|(k, v)| (k.clone(), of_template(level, v))).collect())
         }
-        Value::String(text) if text.contains("${") => of_text(def, graph, text.trim()),
+        Value::String(text) if text.contains("${") => of_text(level, text.trim()),
         Value::String(_) => json!({"type": "string"}),
         Value::Array(_) => json!({"type": "array"}),
         Value::Number(n) if n.is_f64() => json!({"type": "number"}),
@@ -98,7 +95,7 @@ fn of_template(def: &Definition, graph: &Graph, value: &Value) -> Value {
     }
 }
 
-fn of_text(def: &Definition, graph: &Graph, text: &str) -> Value {
+fn of_text(level: &Level<'_>, text: &str) -> Value {
     let Some(source) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
         return json!({"type": "string"});
     };
@@ -107,16 +104,16 @@ fn of_text(def: &Definition, graph: &Graph, text: &str) -> Value {
     }
     let path: Vec<String> = source.trim().split('.').map(str::to_owned).collect();
     let plain = path.iter().all(|p| p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
-    let schema = if plain { schema_of_path(def, graph, &path) } else { None };
+    let schema = if plain { schema_of_path(level, &path) } else { None };
     schema.unwrap_or(Value::Bool(true))
 }
 
-fn schema_of_path(def: &Definition, graph: &Graph, path: &[String]) -> Option<Value> {
+fn schema_of_path(level: &Level<'_>, path: &[String]) -> Option<Value> {
     let (schema, rest) = match path.first()?.as_str() {
-        "input" => (def.input_schema.clone()?, &path[1..]),
+        "input" => (level.def.input_schema.clone()?, &path[1..]),
         "tasks" if path.get(2)? == "output" => {
-            let task = graph.index(path.get(1)?)?;
-            (output_of(&def.tasks[task as usize].plan)?, &path[3..])
+            let task = level.graph.index(path.get(1)?)?;
+            (output_of(&level.body.tasks[task as usize].plan)?, &path[3..])
         }
         _ => return None,
     };
@@ -127,29 +124,24 @@ fn schema_of_path(def: &Definition, graph: &Graph, path: &[String]) -> Option<Va
 }
 
 /// Reads of members that the schema of a task or of the workflow's input does not have.
-fn reads(def: &Definition, graph: &Graph, n: u32, report: &mut Report) {
-    let task = &def.tasks[n as usize];
+fn reads(level: &Level<'_>, n: u32, report: &mut Report) {
+    let task = &level.body.tasks[n as usize];
     for read in &task.places.reads {
         let (owner, schema, rest) = match read.path.first().map(String::as_str) {
-            Some("input") => match &def.input_schema {
+            Some("input") => match &level.def.input_schema {
                 Some(schema) => ("the workflow's input".to_owned(), schema.clone(), &read.path[1..]),
                 None => continue,
             },
             Some("tasks") if read.path.get(2).is_some_and(|m| m == "output") => {
-                let Some(other) = graph.index(&read.path[1]) else { continue };
-                let other = &def.tasks[other as usize].plan;
+                let Some(other) = level.graph.index(&read.path[1]) else { continue };
+                let other = &level.body.tasks[other as usize].plan;
                 let Some(schema) = output_of(other) else { continue };
                 (format!("the output of `{}`", other.id), schema, &read.path[3..])
             }
             _ => continue,
         };
         if let Member::Missing(field) = member(&schema, rest) {
-            let key = match read.place {
-                Place::When => "when",
-                Place::ForEach => "for_each",
-                Place::Input | Place::Output => "input",
-            };
-            let path = format!("{}[{n}].{key}", def.places.tasks);
+            let path = format!("{}.{}", level.path(n), read.place.key());
             let message = format!("{owner} has no field `{field}`, says its schema");
             report
                 .error("schema-mismatch", read.at, path, message)

@@ -5,11 +5,11 @@ use workflow::plan::Spread;
 use crate::{definition::Definition, report::Report};
 
 pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
-    for (n, task) in def.tasks.iter_mut().enumerate() {
+    let Definition { roles, body, .. } = def;
+    body.walk_mut("", &mut |task, path| {
         let of_role =
-            task.plan.need.role.as_ref().and_then(|role| def.roles.get(role)).and_then(|role| role.count);
+            task.plan.need.role.as_ref().and_then(|role| roles.get(role)).and_then(|role| role.count);
         let count = task.count.or(of_role);
-        let path = || format!("{}[{n}]", def.places.tasks);
         match &mut task.plan.spread {
             Spread::ForEach { .. } if task.parallel => {
                 let message = "`for_each` and `parallel` both say what the task is spread over";
@@ -24,5 +24,5 @@ pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
             }
             Spread::One | Spread::Parallel { .. } => {}
         }
-    }
+    });
 }

@@ -13,6 +13,9 @@ use crate::text::tree::{Data, Key, Node, Pos};
 
 use super::Reading;
 
+/// Most keys that a remedy names.
+const KEYS_SHOWN: usize = 16;
+
 /// Where in the document, written out only when a finding needs it.
 #[derive(Clone, Copy)]
 pub(crate) enum Path<'a> {
@@ -79,6 +82,9 @@ impl Reading<'_> {
         let message = format!("`{}` is not known here", key.text);
         let remedy = match nearest(&key.text, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if known.len() > KEYS_SHOWN => {
+                format!("known keys are {}, …", known[..KEYS_SHOWN].join(", "))
+            }
             None => format!("known keys are {}", known.join(", ")),
         };
         self.report.error("unknown-key", key.at, here, message).remedy(remedy);

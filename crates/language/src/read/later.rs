@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::text::tree::{Data, Key, Node};
+use crate::{
+    definition::Definition,
+    text::tree::{Key, Node},
+};
 
 use super::{
     Reading,
@@ -18,35 +21,8 @@ impl Reading<'_> {
         self.report.warning("no-effect-yet", key.at, path, message);
     }
 
-    /// `coordination: {type, event_driven, graph_based}`.
-    pub(crate) fn coordination(&mut self, node: &Node, path: Path<'_>, later: &mut Later) {
-        let mut kept = serde_json::Map::new();
-        for (key, value) in self.entries(node, path) {
-            let here = Path::Key(&path, &key.text);
-            let (name, read) = match Plain::of(&key.text).as_str() {
-                "type" => {
-                    let known = [
-                        ("hybrid", "hybrid"),
-                        ("graph_based", "graph_based"),
-                        ("event_driven", "event_driven"),
-                    ];
-                    ("type", self.choice(value, here, &known).map(Value::from))
-                }
-                "eventdriven" => ("event_driven", Some(self.texts(value, here).into())),
-                "graphbased" => ("graph_based", Some(self.texts(value, here).into())),
-                _ => {
-                    self.unknown_key(key, path, &["type", "event_driven", "graph_based"]);
-                    continue;
-                }
-            };
-            self.no_effect(key, here, "tasks are coordinated by the graph");
-            kept.extend(read.map(|read| (name.to_owned(), read)));
-        }
-        later.insert("coordination".into(), kept.into());
-    }
-
     /// `fault_tolerance: {circuit_breaker, saga_pattern}`.
-    pub(crate) fn fault_tolerance(&mut self, node: &Node, path: Path<'_>, later: &mut Later) {
+    pub(crate) fn fault_tolerance(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
         let mut kept = serde_json::Map::new();
         for (key, value) in self.entries(node, path) {
             let here = Path::Key(&path, &key.text);
@@ -56,13 +32,14 @@ impl Reading<'_> {
                     kept.insert("circuit_breaker".into(), self.breaker(value, here));
                 }
                 "sagapattern" => {
-                    self.no_effect(key, here, "no compensation is run");
-                    kept.insert("saga_pattern".into(), self.saga(value, here));
+                    self.saga_pattern(def, value, here);
                 }
                 _ => self.unknown_key(key, path, &["circuit_breaker", "saga_pattern"]),
             }
         }
-        later.insert("fault_tolerance".into(), kept.into());
+        if !kept.is_empty() {
+            def.later.insert("fault_tolerance".into(), kept.into());
+        }
     }
 
     fn breaker(&mut self, node: &Node, path: Path<'_>) -> Value {
@@ -82,23 +59,6 @@ impl Reading<'_> {
                 }
                 _ => self.unknown_key(key, path, &["failure_threshold", "timeout_seconds"]),
             }
-        }
-        kept.into()
-    }
-
-    fn saga(&mut self, node: &Node, path: Path<'_>) -> Value {
-        let mut kept = serde_json::Map::new();
-        for (key, value) in self.entries(node, path) {
-            let here = Path::Key(&path, &key.text);
-            let name = match Plain::of(&key.text).as_str() {
-                "compensationenabled" => "compensation_enabled",
-                "rollbackonfailure" => "rollback_on_failure",
-                _ => {
-                    self.unknown_key(key, path, &["compensation_enabled", "rollback_on_failure"]);
-                    continue;
-                }
-            };
-            kept.insert(name.into(), self.bool(value, here).into());
         }
         kept.into()
     }
@@ -147,16 +107,6 @@ impl Reading<'_> {
             kept.insert(name.into(), self.texts(value, here).into());
         }
         kept.into()
-    }
-
-    /// `memory` of a chain: a name, or a mapping that its kind will read.
-    pub(crate) fn memory(&mut self, node: &Node, path: Path<'_>, later: &mut Later) {
-        match &node.data {
-            Data::Text(..) | Data::Map(_) | Data::Bool(_) => {
-                later.insert("memory".into(), node.value());
-            }
-            _ => self.wrong_type(node, path, "the name of a memory or a mapping"),
-        }
     }
 }
 

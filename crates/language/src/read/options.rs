@@ -87,7 +87,7 @@ impl Reading<'_> {
         policy
     }
 
-    fn failure_classes(&mut self, node: &Node, path: Path<'_>) -> Vec<FailureClass> {
+    pub(super) fn failure_classes(&mut self, node: &Node, path: Path<'_>) -> Vec<FailureClass> {
         let mut classes = Vec::new();
         for (text, at) in self.texts_at(node, path) {
             match FailureClass::parse(&text) {

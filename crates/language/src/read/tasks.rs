@@ -1,20 +1,21 @@
 //! One task, in the spelling of any dialect: stage, step, task and node are the same thing.
 
 use base::{AgentId, Effect};
-use workflow::plan::{InputSpec, Spread, TaskPlan};
+use workflow::plan::{InputSpec, NodeKind, Scope, Spread, TaskPlan};
 
 use crate::{
-    definition::{Dialect, Place, Task, TaskPlaces},
+    definition::{Dialect, Extra, Place, Task, TaskPlaces},
     text::tree::{Data, Key, Node},
 };
 
 use super::{
     Reading,
     fields::{Path, Plain},
+    turns::Turns,
 };
 
-/// Keys of a task, for messages.
-const KEYS: &[&str] = &[
+/// Keys of a task, for messages and the schema of definitions.
+pub(crate) const KEYS: &[&str] = &[
     "id",
     "name",
     "description",
@@ -26,7 +27,11 @@ const KEYS: &[&str] = &[
     "capability",
     "requirements",
     "tags",
+    "pick",
     "depends_on",
+    "join",
+    "rest",
+    "on_event",
     "when",
     "input",
     "input_from",
@@ -47,11 +52,55 @@ const KEYS: &[&str] = &[
     "expected_duration",
     "resources",
     "optional",
+    "on_error",
+    "compensate",
+    "spend",
+    "cache",
+    "concurrency",
+    "switch",
+    "transform",
+    "set",
+    "emit",
+    "wait",
+    "approval",
+    "workflow",
+    "fail",
+    "end",
+    "pattern",
+    "tasks",
+    "output_tasks",
+    "loops",
     // Spellings of the dialects.
     "agentId",
     "capabilityId",
     "dependencies",
     "dependsOn",
+];
+
+/// Keys that say what a task does; it does one thing.
+const NODES: &[&str] =
+    &["switch", "transform", "set", "emit", "wait", "approval", "workflow", "fail", "end", "tasks"];
+
+/// Keys that only a call to an agent understands, in their plain form.
+const CALLS: &[&str] = &[
+    "agent",
+    "agentid",
+    "role",
+    "capability",
+    "capabilityid",
+    "requirements",
+    "tags",
+    "pick",
+    "instructions",
+    "outputschema",
+    "parallel",
+    "retry",
+    "retrypolicy",
+    "retries",
+    "effect",
+    "resources",
+    "cache",
+    "spend",
 ];
 
 impl Reading<'_> {
@@ -79,8 +128,16 @@ impl Reading<'_> {
                 return task;
             }
         }
-        for (key, value) in self.entries(node, path) {
-            self.task_key(&mut task, key, value, path, dialect);
+        let entries = self.entries(node, path);
+        let is_scope = entries.iter().any(|(key, _)| Plain::of(&key.text).as_str() == "tasks");
+        if is_scope {
+            task.body = Some(Box::default());
+        }
+        let mut turns = Turns::default();
+        for (key, value) in entries {
+            if !self.turn_key(&mut turns, key, value, path, is_scope) {
+                self.task_key(&mut task, key, value, path, dialect);
+            }
         }
         if task.plan.id.is_empty() {
             // A step or node may be known by its name alone.
@@ -93,10 +150,48 @@ impl Reading<'_> {
                 self.report.error("missing-key", node.at, path, message).remedy("add `id: …`");
             }
         }
-        task
+        self.one_thing(&task, entries, path);
+        if !matches!(task.plan.kind, NodeKind::Call) && task.plan.timeouts.total.is_none() {
+            task.plan.timeouts.total = task.plan.timeouts.attempt.take();
+        }
+        self.in_turns(task, turns, path)
     }
 
-    fn task_key(&mut self, task: &mut Task, key: &Key, value: &Node, path: Path<'_>, dialect: Dialect) {
+    /// A task does one thing, and says nothing that this thing does not understand.
+    fn one_thing(&mut self, task: &Task, entries: &[(Key, Node)], path: Path<'_>) {
+        let mut doing: Option<&str> = None;
+        for (key, _) in entries {
+            let plain = Plain::of(&key.text);
+            if NODES.contains(&plain.as_str()) {
+                if let Some(first) = doing.replace(&key.text) {
+                    let message =
+                        format!("a task does one thing, and this one has `{first}` and `{}`", key.text);
+                    let here = Path::Key(&path, &key.text);
+                    self.bad_value(key.at, here, message, "make two tasks of it");
+                }
+            }
+        }
+        let Some(doing) = doing.filter(|_| !matches!(task.plan.kind, NodeKind::Call)) else { return };
+        let scope = task.body.is_some();
+        for (key, _) in entries {
+            let plain = Plain::of(&key.text);
+            let spread = matches!(plain.as_str(), "foreach" | "maxparallel" | "count") && !scope;
+            if CALLS.contains(&plain.as_str()) || spread {
+                let message = format!("`{}` is for calls to agents, and this task has `{doing}`", key.text);
+                let here = Path::Key(&path, &key.text);
+                self.report.error("not-for-node", key.at, here, message).remedy("remove it");
+            }
+        }
+    }
+
+    pub(super) fn task_key(
+        &mut self,
+        task: &mut Task,
+        key: &Key,
+        value: &Node,
+        path: Path<'_>,
+        dialect: Dialect,
+    ) {
         let here = Path::Key(&path, &key.text);
         let plan = &mut task.plan;
         let places = &mut task.places;
@@ -114,7 +209,10 @@ impl Reading<'_> {
             "instructions" => plan.instructions = self.text(value, here),
             "description" if plan.instructions.is_empty() => plan.instructions = self.text(value, here),
             "description" => {}
-            "type" => task.kind = Some(self.text(value, here)),
+            "type" => match &mut task.body {
+                Some(body) => body.shape = self.shape(value, here).unwrap_or_default(),
+                None => task.kind = Some(self.text(value, here)),
+            },
             "agent" => {
                 places.agent = value.at;
                 task.agent = Some(self.word(value, here)).filter(|text| !text.is_empty());
@@ -133,11 +231,35 @@ impl Reading<'_> {
             }
             "requirements" => plan.need.requirements = self.texts(value, here),
             "tags" => plan.need.tags = self.texts(value, here),
-            "dependson" | "dependencies" => {
-                let found = self.texts_at(value, here);
-                places.depends_on = found.iter().map(|(_, at)| *at).collect();
-                task.depends_on = Some(found.into_iter().map(|(text, _)| text).collect());
+            "dependson" | "dependencies" => self.depends_on(task, value, here),
+            "join" => {
+                places.join = value.at;
+                plan.join = self.join(value, here).unwrap_or_default();
             }
+            "rest" => plan.rest = self.rest(value, here).unwrap_or_default(),
+            "onevent" => {
+                let topic = self.text(value, here);
+                task.on_event = Some(topic).filter(|topic| !topic.is_empty());
+            }
+            "onerror" => self.on_error(task, value, here),
+            "compensate" => self.compensate(task, value, here, dialect),
+            "pick" | "route" => self.pick(task, value, here, dialect),
+            "spend" => plan.spend = self.spend(value, here),
+            "cache" => plan.cache = self.cache(value, here),
+            "concurrency" => plan.width = self.count(value, here, 1),
+            "switch" => self.switch(task, key, value, here),
+            "transform" => self.transform(task, key, value, here),
+            "set" => self.set(task, key, value, here),
+            "emit" => self.emit(task, key, value, here),
+            "wait" => self.wait(task, key, value, here),
+            "approval" => self.approval_task(task, key, value, here),
+            "workflow" => self.child(task, key, value, here),
+            "fail" => self.fail(task, key, value, here),
+            "end" => self.end(task, key, value, here),
+            "tasks" => self.inner_tasks(task, key, value, here, dialect),
+            "loops" if task.body.is_some() => self.back_edges(task, value, here),
+            "outputtasks" if task.body.is_some() => self.scope_outputs(task, value, here),
+            "output" if task.body.is_some() => self.scope_output(task, value, here),
             "when" => {
                 places.when = value.at;
                 plan.when = self.expression(value, here, Place::When, &mut places.reads);
@@ -199,6 +321,8 @@ impl Reading<'_> {
                 plan.resources = self.resources(value, here);
             }
             "optional" => plan.optional = self.bool(value, here),
+            // Expanded before; what is left of it was reported there.
+            "pattern" => {}
             _ => self.unknown_key(key, path, KEYS),
         }
     }
@@ -298,12 +422,45 @@ impl InputSource {
     }
 }
 
-fn empty(node: &Node, dialect: Dialect) -> Task {
+/// A task that says nothing.
+pub(super) fn empty(node: &Node, dialect: Dialect) -> Task {
     let input = match dialect {
         Dialect::Chain | Dialect::Graph => InputSpec::Previous,
         _ => InputSpec::Context,
     };
     let plan = TaskPlan { input, ..TaskPlan::default() };
     let places = TaskPlaces { at: node.at, id: node.at, agent: node.at, ..TaskPlaces::default() };
-    Task { plan, depends_on: None, kind: None, agent: None, parallel: false, count: None, places }
+    Task {
+        plan,
+        depends_on: None,
+        kind: None,
+        agent: None,
+        parallel: false,
+        count: None,
+        body: None,
+        compensate: None,
+        on_event: None,
+        extra: None,
+        places,
+    }
+}
+
+impl Task {
+    /// What only few tasks say.
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_with(Box::default)
+    }
+    /// A scope without tasks, made by the compiler.
+    pub(crate) fn scope(id: String, at: crate::text::tree::Pos) -> Self {
+        let node = Node { at, data: Data::Null };
+        let mut task = empty(&node, Dialect::Canonical);
+        task.plan.id = id;
+        task.plan.kind = NodeKind::Scope(Box::new(Scope {
+            tasks: Vec::new(),
+            output: Default::default(),
+            mode: Default::default(),
+        }));
+        task.body = Some(Box::default());
+        task
+    }
 }

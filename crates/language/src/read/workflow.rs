@@ -3,59 +3,83 @@
 
 use std::collections::BTreeMap;
 
-use base::{time::BareUnit, units};
+use base::time::BareUnit;
 use serde_json::Value;
-use workflow::plan::{Limits, OutputSpec, RetryPolicy, Role};
+use workflow::plan::{Limits, NodeKind, OutputSpec, RetryPolicy, Role, ScopeMode};
 
 use crate::{
-    definition::{Definition, Dialect, Place, Places, Shape},
+    definition::{Body, Definition, Dialect, Place, Places, Shape, Task},
+    shape,
     text::tree::{Data, Key, Node, Pos},
 };
 
 use super::{
     Reading,
     fields::{Path, Plain, slug},
+    limits::lower,
+    turns::Turns,
 };
 
-const KEYS: &[&str] = &[
+/// Keys around the tasks, for messages and the schema of definitions.
+pub(crate) const KEYS: &[&str] = &[
     "id",
     "name",
     "version",
     "type",
     "orchestration_pattern",
+    "pattern",
+    "with",
     "description",
     "tags",
     "owner",
+    "category",
     "agents",
     "roles",
     "input",
     "input_schema",
     "output",
     "output_tasks",
+    "vars",
     "timeout",
     "retry",
     "retry_policy",
     "retries",
     "concurrency",
     "max_workers",
+    "max_concurrency",
     "queue_size",
     "limits",
     "constraints",
+    "budget",
     "resources",
     "dependencies",
+    "loops",
+    "switch",
+    "loop",
+    "while",
+    "until",
+    "max",
+    "for_each",
+    "items",
+    "max_parallel",
+    "buffer",
+    "ordered",
+    "gather",
+    "join",
+    "rest",
+    "partial",
     "coordination",
+    "triggers",
+    "saga",
+    "session",
+    "memory",
     "fault_tolerance",
     "compliance",
-    "memory",
     "task_queue",
     "metadata",
 ];
-
-/// Patterns whose graphs run as they stand, though nobody decides at run time yet.
-const RUNS_AS_GRAPH: &[&str] = &["supervisor"];
-/// Patterns and types that are known and do not run yet.
-const KNOWN_PATTERNS: &[&str] = &["hierarchical", "handoff", "swarm", "network", "custom"];
-const KNOWN_TYPES: &[&str] = &["pipeline", "fanout", "scatter_gather", "conditional", "loop", "event_driven"];
+/// Keys of a role.
+pub(crate) const ROLE_KEYS: &[&str] = &["type", "capabilities", "count", "resources"];
 
 /// The task list's key and what others call it.
 fn list_key(dialect: Dialect) -> &'static str {
@@ -79,6 +103,8 @@ struct Pending {
     has_tasks: bool,
     /// The list of tasks is there and empty.
     no_tasks: bool,
+    /// How often the tasks run, for the types that say it.
+    turns: Turns,
 }
 
 /// Reads a definition.
@@ -94,15 +120,20 @@ pub(crate) fn read(reading: &mut Reading<'_>, node: &Node, dialect: Dialect) -> 
         shape: if dialect == Dialect::Chain { Shape::Sequential } else { Shape::Dag },
         pattern: String::new(),
         roles: BTreeMap::new(),
-        tasks: Vec::new(),
+        body: Body::default(),
         limits: Limits::default(),
         resources: Default::default(),
         input_schema: None,
-        output: OutputSpec::Sinks,
+        vars: None,
+        saga: None,
+        session: None,
+        triggers: Vec::new(),
         metadata: BTreeMap::new(),
         later: BTreeMap::new(),
-        places: Places { tasks: list_key(dialect), name: node.at, ..Places::default() },
+        places: Places { name: node.at, ..Places::default() },
     };
+    def.body.places.tasks = list_key(dialect);
+    def.body.places.at = node.at;
     let mut pending = Pending::default();
     for (key, value) in reading.entries(node, Path::Root) {
         reading.workflow_key(&mut def, &mut pending, key, value);
@@ -121,8 +152,8 @@ impl Reading<'_> {
             "id" => pending.id = Some((self.word(value, here), value.at)),
             "name" => pending.name = Some((self.word(value, here), value.at)),
             "version" => def.version = Some(self.version(value, here)).filter(|v| !v.is_empty()),
-            "type" => self.shape(def, value, here),
-            "orchestrationpattern" | "pattern" => self.pattern(def, key, value, here),
+            "type" => def.shape = self.shape(value, here).unwrap_or(def.shape),
+            "orchestrationpattern" | "pattern" => def.pattern = self.text(value, here),
             name @ ("description" | "owner" | "category") => {
                 let text = self.text(value, here);
                 def.metadata.insert(name.to_owned(), text.into());
@@ -147,7 +178,7 @@ impl Reading<'_> {
             }
             "edges" if graph => self.edges(def, value, here),
             "entry" | "entrypoint" | "entrypoints" if graph => {
-                def.places.entry = Some(self.points(value, here))
+                def.body.places.entry = Some(self.points(value, here))
             }
             "finish" | "finishpoint" | "finishpoints" if graph => {
                 pending.finish = Some(self.points(value, here))
@@ -165,10 +196,9 @@ impl Reading<'_> {
             }
             "input" => self.workflow_input(def, value, here),
             "output" => {
-                def.places.output = value.at;
-                let mut reads = Vec::new();
-                def.output = OutputSpec::Template(self.template(value, here, Place::Output, &mut reads));
-                def.places.output_reads = reads;
+                def.body.places.output = value.at;
+                let reads = &mut def.body.places.reads;
+                def.body.output = OutputSpec::Template(self.template(value, here, Place::Output, reads));
             }
             "outputtasks" => pending.finish = Some(self.points(value, here)),
             "timeout" | "workflowtimeout" => def.limits.timeout = self.duration(value, here),
@@ -185,16 +215,30 @@ impl Reading<'_> {
             }
             "resources" => self.workflow_resources(def, value, here),
             "dependencies" => self.workflow_dependencies(def, key, value, here),
-            "coordination" => self.coordination(value, here, &mut def.later),
-            "faulttolerance" => self.fault_tolerance(value, here, &mut def.later),
+            "budget" => self.budget(def, value, here),
+            "vars" => self.vars(def, value, here),
+            "saga" => self.saga(def, value, here),
+            "session" => self.session(def, value, here, false),
+            "memory" => self.session(def, value, here, true),
+            "triggers" => self.triggers(def, value, here),
+            "loops" => def.body.places.loops = self.back_edges_of(value, here),
+            "switch" => {
+                let mut task = Task::scope("switch".into(), key.at);
+                task.body = None;
+                self.switch(&mut task, key, value, here);
+                def.body.tasks.insert(0, task);
+            }
+            "join" | "rest" | "partial" => {
+                pending.turns.at = key.at;
+                self.gather_key(&mut pending.turns, key, value, here);
+            }
+            "coordination" => self.coordination(def, value, here),
+            "faulttolerance" => self.fault_tolerance(def, value, here),
             "compliance" => {
                 self.no_effect(key, here, "no policy is checked");
                 self.compliance(value, here, &mut def.later);
             }
-            "memory" => {
-                self.no_effect(key, here, "nothing is remembered between executions");
-                self.memory(value, here, &mut def.later);
-            }
+            _ if self.turn_key(&mut pending.turns, key, value, root, true) => {}
             "taskqueue" => {
                 self.no_effect(key, here, "there is one queue");
                 let queue = self.text(value, here);
@@ -220,55 +264,21 @@ impl Reading<'_> {
         text
     }
 
-    fn shape(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
+    /// `type`, in any spelling.
+    pub(super) fn shape(&mut self, node: &Node, path: Path<'_>) -> Option<Shape> {
         let text = self.text(node, path);
         let plain = Plain::of(&text);
-        match plain.as_str() {
-            "sequential" => def.shape = Shape::Sequential,
-            "parallel" => def.shape = Shape::Parallel,
-            "dag" | "" => def.shape = Shape::Dag,
-            word if KNOWN_TYPES.iter().any(|known| Plain::of(known).as_str() == word) => {
-                let message = format!("the type `{text}` does not run yet");
-                self.report
-                    .error("unsupported-pattern", node.at, path, message)
-                    .remedy("types that run are sequential, parallel and dag");
-            }
-            _ => {
-                let message = format!("there is no type {text:?}");
-                let remedy = match base::finding::nearest(&text, ["sequential", "parallel", "dag"]) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "types that run are sequential, parallel and dag".into(),
-                };
-                self.report.error("unsupported-pattern", node.at, path, message).remedy(remedy);
-            }
+        let found = Shape::ALL.iter().find(|shape| Plain::of(shape.as_str()).as_str() == plain.as_str());
+        if found.is_none() && !text.is_empty() {
+            let names: Vec<&str> = Shape::ALL.iter().map(|shape| shape.as_str()).collect();
+            let remedy = match base::finding::nearest(&text, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("types are {}", names.join(", ")),
+            };
+            let message = format!("there is no type {text:?}");
+            self.report.error("unsupported-pattern", node.at, path, message).remedy(remedy);
         }
-    }
-
-    fn pattern(&mut self, def: &mut Definition, key: &Key, node: &Node, path: Path<'_>) {
-        def.pattern = self.text(node, path);
-        if def.pattern.is_empty() {
-            return;
-        }
-        if RUNS_AS_GRAPH.contains(&def.pattern.as_str()) {
-            let message = format!(
-                "the pattern `{}` runs the graph as it is written; nobody routes at run time yet",
-                def.pattern
-            );
-            self.report.note("no-effect-yet", key.at, path, message);
-            return;
-        }
-        let known = KNOWN_PATTERNS.contains(&def.pattern.as_str());
-        let message = match known {
-            true => format!("the pattern `{}` does not run yet", def.pattern),
-            false => format!("there is no pattern {:?}", def.pattern),
-        };
-        let near =
-            if known { None } else { base::finding::nearest(&def.pattern, RUNS_AS_GRAPH.iter().copied()) };
-        let remedy = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "leave it out to run the graph as it is written, or write `supervisor`".into(),
-        };
-        self.report.error("unsupported-pattern", node.at, path, message).remedy(remedy);
+        found.copied()
     }
 
     fn roles(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
@@ -290,27 +300,38 @@ impl Reading<'_> {
                 "capabilities" => role.capabilities = self.texts(value, here),
                 "count" => role.count = self.count(value, here, 1),
                 "resources" => role.resources = self.resources(value, here),
-                _ => self.unknown_key(key, path, &["type", "capabilities", "count", "resources"]),
+                _ => self.unknown_key(key, path, ROLE_KEYS),
             }
         }
         role
     }
 
     fn tasks(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
-        if def.dialect == Dialect::Graph {
-            return self.nodes(def, node, path);
-        }
+        let tasks = match def.dialect {
+            Dialect::Graph => self.nodes(node, path),
+            dialect => self.task_list(node, path, dialect),
+        };
+        def.body.tasks.extend(tasks);
+    }
+
+    /// A list of tasks, within the limit over all bodies.
+    pub(super) fn task_list(&mut self, node: &Node, path: Path<'_>, dialect: Dialect) -> Vec<Task> {
         let items = self.items(node, path);
-        def.tasks.reserve(items.len().min(self.limits.tasks_max));
+        let mut tasks = Vec::with_capacity(items.len().min(self.limits.tasks_max));
         for (n, item) in items.iter().enumerate() {
-            if n >= self.limits.tasks_max {
-                let message = format!("the definition has {} tasks, the limit is {n}", items.len());
-                self.report.error("limit-tasks", item.at, path, message).remedy("split the definition");
-                return;
+            if self.tasks >= self.limits.tasks_max {
+                if self.tasks == self.limits.tasks_max {
+                    let limit = self.limits.tasks_max;
+                    let message = format!("the definition has more tasks than the limit of {limit}");
+                    self.report.error("limit-tasks", item.at, path, message).remedy("split the definition");
+                    self.tasks += 1;
+                }
+                break;
             }
-            let task = self.task(item, Path::Index(&path, n), None, def.dialect);
-            def.tasks.push(task);
+            self.tasks += 1;
+            tasks.push(self.task(item, Path::Index(&path, n), None, dialect));
         }
+        tasks
     }
 
     /// `input: {schema}` of the workflow.
@@ -324,66 +345,6 @@ impl Reading<'_> {
                 _ => self.unknown_key(key, path, &["schema"]),
             }
         }
-    }
-
-    /// `limits` of the canonical form and `constraints` of S0.
-    fn limits(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
-        const KNOWN: &[&str] = &[
-            "timeout",
-            "max_retries",
-            "allowed_failures",
-            "max_calls",
-            "queue_size",
-            "concurrency",
-            "resources",
-            "max_execution_time",
-            "resource_limits",
-            "compliance_required",
-        ];
-        for (key, value) in self.entries(node, path) {
-            let here = Path::Key(&path, &key.text);
-            let limits = &mut def.limits;
-            match Plain::of(&key.text).as_str() {
-                "timeout" | "maxexecutiontime" => limits.timeout = self.duration(value, here),
-                "maxretries" => limits.max_retries = self.count(value, here, 0),
-                "allowedfailures" => limits.allowed_failures = self.count(value, here, 0).unwrap_or(0),
-                "maxcalls" => lower(&mut limits.max_calls, self.count(value, here, 1)),
-                "queuesize" => limits.queue_size = self.count(value, here, 1),
-                "concurrency" => limits.concurrency = self.count(value, here, 1),
-                "resources" | "resourcelimits" => {
-                    let (resources, calls) = self.resources_and_calls(value, here);
-                    limits.resources = Some(resources);
-                    lower(&mut limits.max_calls, calls);
-                }
-                "compliancerequired" => {
-                    let required = self.bool(value, here);
-                    if required {
-                        self.no_effect(key, here, "no policy is checked");
-                    }
-                    def.later.insert("compliance_required".into(), required.into());
-                }
-                _ => self.unknown_key(key, path, KNOWN),
-            }
-        }
-    }
-
-    fn workflow_resources(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
-        let (resources, calls) = self.resources_and_calls(node, path);
-        def.resources = resources;
-        def.places.resources = node.at;
-        lower(&mut def.limits.max_calls, calls);
-    }
-
-    /// `{cpu, memory, network, maxConcurrency}` of S0.
-    fn resources_and_calls(&mut self, node: &Node, path: Path<'_>) -> (units::Resources, Option<u32>) {
-        let mut calls = None;
-        let Data::Map(entries) = &node.data else { return (self.resources(node, path), None) };
-        let is_calls = |key: &Key| Plain::of(&key.text).as_str() == "maxconcurrency";
-        for (key, value) in entries.iter().filter(|(key, _)| is_calls(key)) {
-            calls = self.count(value, Path::Key(&path, &key.text), 1);
-        }
-        let rest = entries.iter().filter(|(key, _)| !is_calls(key)).cloned().collect();
-        (self.resources(&Node { at: node.at, data: Data::Map(rest) }, path), calls)
     }
 
     /// `dependencies` of S0: order between stages as `{from, to}`; names of other workflows are kept.
@@ -400,17 +361,20 @@ impl Reading<'_> {
 
     fn close(&mut self, def: &mut Definition, pending: Pending, node: &Node) {
         self.name(def, pending.id, pending.name, node);
+        self.coordinate(def);
         if let Some((keys, at)) = pending.output_keys {
             self.output_keys(def, &keys, at);
         }
         if let Some(finish) = pending.finish {
-            def.places.outputs = finish.iter().map(|(_, at)| *at).collect();
-            def.output = OutputSpec::Tasks(finish.into_iter().map(|(name, _)| name).collect());
+            def.body.places.outputs = finish.iter().map(|(_, at)| *at).collect();
+            def.body.output = OutputSpec::Tasks(finish.into_iter().map(|(name, _)| name).collect());
         }
         if let Some(retry) = pending.retry {
-            for task in def.tasks.iter_mut().filter(|task| task.plan.retry.is_none()) {
-                task.plan.retry = Some(retry.clone());
-            }
+            def.body.each_mut(&mut |task| {
+                if matches!(task.plan.kind, NodeKind::Call) && task.plan.retry.is_none() {
+                    task.plan.retry = Some(retry.clone());
+                }
+            });
         }
         if !pending.has_tasks {
             let list = list_key(def.dialect);
@@ -419,6 +383,38 @@ impl Reading<'_> {
         } else if pending.no_tasks {
             let message = format!("`{}` is empty", list_key(def.dialect));
             self.report.error("bad-value", node.at, list_key(def.dialect), message).remedy("add a task");
+        }
+        self.arrange(def, pending.turns);
+    }
+
+    /// Arranges the tasks as the type of the workflow says.
+    fn arrange(&mut self, def: &mut Definition, mut turns: Turns) {
+        def.body.shape = def.shape;
+        let id = match def.shape {
+            Shape::Pipeline => "pipeline",
+            Shape::Loop => "loop",
+            Shape::ScatterGather => "scatter",
+            _ => "",
+        };
+        if id.is_empty() {
+            if turns.said() {
+                let message = format!("a workflow of type `{}` runs its tasks once", def.shape.as_str());
+                let remedy =
+                    "write `type: loop`, `pipeline` or `scatter-gather`, or put the tasks into a task";
+                self.bad_value(turns.at, Path::Root, message, remedy);
+            }
+            return;
+        }
+        if turns.at == Pos::default() {
+            turns.at = def.places.name;
+        }
+        self.shape_turns(def.shape, &mut turns);
+        let gather = turns.branches();
+        let mode = self.mode_of(&mut turns, Path::Root);
+        def.body.places.reads.append(&mut turns.turn_reads);
+        shape::arrange(&mut def.body, &mode, gather);
+        if mode != ScopeMode::Once {
+            shape::enclose(&mut def.body, id, mode, turns.reads);
         }
     }
 
@@ -455,12 +451,4 @@ impl Reading<'_> {
             }
         }
     }
-}
-
-/// The smaller of two limits.
-fn lower(limit: &mut Option<u32>, other: Option<u32>) {
-    *limit = match (*limit, other) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
 }

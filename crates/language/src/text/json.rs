@@ -56,7 +56,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn pos(&self) -> Pos {
         let column = self.at - self.line_start - self.continuation + 1;
-        Pos { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
+        Pos { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX), origin: 0 }
     }
     fn stop<T>(&self, message: impl Into<String>) -> Result<T, Stop> {
         Err(Stop { code: "syntax", at: self.pos(), message: message.into() })

@@ -7,14 +7,16 @@ use serde_json::{Number, Value};
 pub(crate) struct Pos {
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// 0 = the text itself; else a place in the text of a pattern: which use of it, counted by the report.
+    pub(crate) origin: u32,
 }
 
 impl Pos {
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
+    pub(crate) const START: Self = Self { line: 1, column: 1, origin: 0 };
 
     /// `characters` further on the same line.
     pub(crate) fn plus(self, characters: usize) -> Self {
-        Self { line: self.line, column: self.column.saturating_add(u32::try_from(characters).unwrap_or(0)) }
+        Self { column: self.column.saturating_add(u32::try_from(characters).unwrap_or(0)), ..self }
     }
 }
 

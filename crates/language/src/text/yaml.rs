@@ -69,7 +69,7 @@ fn of_scanner(error: &ScanError) -> Stop {
 }
 
 fn pos(line: usize, col: usize) -> Pos {
-    Pos { line: u32::try_from(line).unwrap_or(0), column: u32::try_from(col + 1).unwrap_or(0) }
+    Pos { line: u32::try_from(line).unwrap_or(0), column: u32::try_from(col + 1).unwrap_or(0), origin: 0 }
 }
 
 /// A list or mapping that is still open.
