@@ -65,7 +65,8 @@ fn replays(form: &str) {
             continue;
         }
         seen += 1;
-        let plan: Plan = serde_json::from_slice(&fs::read(path.with_extension("plan.json")).unwrap()).unwrap();
+        let plan: Plan =
+            serde_json::from_slice(&fs::read(path.with_extension("plan.json")).unwrap()).unwrap();
         let plan = Arc::new(Compiled::new(plan).unwrap());
         let bytes = Bytes::from(fs::read(&path).unwrap());
         // The first 16 bytes name the execution.

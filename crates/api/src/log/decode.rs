@@ -15,12 +15,25 @@ use super::{class_of, graph};
 
 /// A row that this build cannot read. The replica hands the shard back; it never skips.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("log row: {0}")]
-pub struct LogError(pub(super) String);
+#[error("log row: {why}")]
+pub struct LogError {
+    why: String,
+    newer: bool,
+}
 
 impl LogError {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self { why: why.into(), newer: false }
+    }
+
+    /// What this build does not know.
+    pub(super) fn unknown(what: impl std::fmt::Display) -> Self {
+        Self { why: format!("{what} is unknown to this build"), newer: true }
+    }
+
+    /// Whether a newer build would read the row. Otherwise it is damaged.
+    pub fn is_newer(&self) -> bool {
+        self.newer
     }
 }
 
@@ -34,12 +47,12 @@ pub type Resolver<'a> = &'a dyn Fn(&[u8; 32]) -> Option<Payload>;
 /// # Errors
 /// Bytes that are no row, an event kind of a newer build, or a payload that `large` does not have.
 pub fn decode_row(body: Bytes, large: Resolver<'_>) -> Result<Vec<Event>> {
-    let row = pb::Row::decode(body).map_err(|e| LogError(e.to_string()))?;
+    let row = pb::Row::decode(body).map_err(|e| LogError::new(e.to_string()))?;
     row.events.into_iter().map(|e| event(e, large)).collect()
 }
 
 fn event(e: pb::Event, large: Resolver<'_>) -> Result<Event> {
-    let kind = e.kind.ok_or_else(|| LogError("an event of a kind that this build does not know".into()))?;
+    let kind = e.kind.ok_or_else(|| LogError::unknown("the kind of an event"))?;
     Ok(Event { at: Timestamp::from_micros(e.at_us), kind: kind_of(kind, large)? })
 }
 
@@ -48,16 +61,16 @@ fn event(e: pb::Event, large: Resolver<'_>) -> Result<Event> {
 /// # Errors
 /// No body, or a hash that `large` does not have.
 pub fn decode_payload(p: Option<pb::Payload>, large: Resolver<'_>) -> Result<Payload> {
-    let p = p.ok_or_else(|| LogError("a payload is missing".into()))?;
+    let p = p.ok_or_else(|| LogError::new("a payload is missing"))?;
     match p.body {
         Some(pb::payload::Body::Inline(bytes)) if p.media_type.is_empty() => Ok(Payload::json_text(bytes)),
         Some(pb::payload::Body::Inline(bytes)) => Ok(Payload::new(p.media_type.into(), bytes)),
         Some(pb::payload::Body::Hash(hash)) => {
             let hash =
-                <[u8; 32]>::try_from(&hash[..]).map_err(|_| LogError("a hash is not 32 bytes".into()))?;
-            large(&hash).ok_or_else(|| LogError("a large payload is not stored".into()))
+                <[u8; 32]>::try_from(&hash[..]).map_err(|_| LogError::new("a hash is not 32 bytes"))?;
+            large(&hash).ok_or_else(|| LogError::new("a large payload is not stored"))
         }
-        None => Err(LogError("a payload has no body".into())),
+        None => Err(LogError::new("a payload has no body")),
     }
 }
 
@@ -66,11 +79,11 @@ pub(super) fn key(node: u32, item: u32) -> CallKey {
 }
 
 fn checkpoint(bytes: &[u8]) -> Result<CheckpointId> {
-    CheckpointId::from_slice(bytes).map_err(|e| LogError(e.to_string()))
+    CheckpointId::from_slice(bytes).map_err(|e| LogError::new(e.to_string()))
 }
 
 pub(super) fn failure(number: u32) -> Result<FailureClass> {
-    class_of(number).ok_or_else(|| LogError(format!("failure class {number} is unknown to this build")))
+    class_of(number).ok_or_else(|| LogError::unknown(format_args!("failure class {number}")))
 }
 
 fn kind_of(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
@@ -157,11 +170,11 @@ fn kind_of(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
 
 fn attempt_started(a: pb::AttemptStarted) -> Result<Kind> {
     let to = Assignment {
-        agent: AgentId::new(&a.agent_id).map_err(|e| LogError(e.to_string()))?,
+        agent: AgentId::new(&a.agent_id).map_err(|e| LogError::new(e.to_string()))?,
         instance: a.instance_id.into(),
         caller: Caller { member: a.member.into(), incarnation: a.incarnation },
         input_hash: <[u8; 32]>::try_from(&a.input_hash[..])
-            .map_err(|_| LogError("a hash is not 32 bytes".into()))?,
+            .map_err(|_| LogError::new("a hash is not 32 bytes"))?,
         capability: a.capability.into(),
         capability_version: a.capability_version.into(),
         effect: match a.effect {
@@ -169,7 +182,7 @@ fn attempt_started(a: pb::AttemptStarted) -> Result<Kind> {
             1 => Effect::Pure,
             2 => Effect::Compensatable,
             3 => Effect::Irreversible,
-            n => return Err(LogError(format!("effect class {n} is unknown to this build"))),
+            n => return Err(LogError::unknown(format_args!("effect class {n}"))),
         },
         reason: a.reason.into(),
     };
@@ -183,7 +196,7 @@ fn attempt_started(a: pb::AttemptStarted) -> Result<Kind> {
 
 fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
     Ok(Created {
-        workflow_id: WorkflowId::from_slice(&c.workflow_id).map_err(|e| LogError(e.to_string()))?,
+        workflow_id: WorkflowId::from_slice(&c.workflow_id).map_err(|e| LogError::new(e.to_string()))?,
         workflow_name: c.workflow_name.into(),
         workflow_version: c.workflow_version.into(),
         input: decode_payload(c.input, large)?,
@@ -207,8 +220,7 @@ fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
 
 fn retry(r: pb::Retry) -> Result<RetryPolicy> {
     let class = |text: &String| {
-        FailureClass::parse(text)
-            .ok_or_else(|| LogError(format!("failure class {text} is unknown to this build")))
+        FailureClass::parse(text).ok_or_else(|| LogError::unknown(format_args!("failure class {text}")))
     };
     Ok(RetryPolicy {
         max_attempts: r.max_attempts,
@@ -216,7 +228,7 @@ fn retry(r: pb::Retry) -> Result<RetryPolicy> {
             0 => Backoff::Exponential,
             1 => Backoff::Linear,
             2 => Backoff::Fixed,
-            n => return Err(LogError(format!("backoff {n} is unknown to this build"))),
+            n => return Err(LogError::unknown(format_args!("backoff {n}"))),
         },
         base_delay: Duration::from_micros(r.base_us),
         max_delay: Duration::from_micros(r.max_us),
@@ -230,7 +242,7 @@ fn skip(number: u32) -> Result<SkipReason> {
         0 => Ok(SkipReason::Condition),
         1 => Ok(SkipReason::DependencyFailed),
         2 => Ok(SkipReason::DependenciesSkipped),
-        n => Err(LogError(format!("skip reason {n} is unknown to this build"))),
+        n => Err(LogError::unknown(format_args!("skip reason {n}"))),
     }
 }
 
@@ -239,6 +251,6 @@ fn decision(number: u32) -> Result<Decision> {
         0 => Ok(Decision::Completed),
         1 => Ok(Decision::Failed),
         2 => Ok(Decision::Retry),
-        n => Err(LogError(format!("decision {n} is unknown to this build"))),
+        n => Err(LogError::unknown(format_args!("decision {n}"))),
     }
 }

@@ -334,7 +334,7 @@ fn verdict(number: u32) -> Result<Verdict> {
         1 => Ok(Verdict::Approved),
         2 => Ok(Verdict::Rejected),
         3 => Ok(Verdict::Answered),
-        n => Err(LogError::new(format!("verdict {n} is unknown to this build"))),
+        n => Err(LogError::unknown(format_args!("verdict {n}"))),
     }
 }
 

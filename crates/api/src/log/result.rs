@@ -72,16 +72,15 @@ pub fn encode_result(result: &CallResult, call_us: u64) -> Bytes {
 /// Bytes that are no report, or a report of a newer build.
 pub fn decode_result(bytes: Bytes) -> Result<(CallResult, u64), LogError> {
     let found = pb::CallResult::decode(bytes).map_err(|e| LogError::new(e.to_string()))?;
-    let kind = found.kind.ok_or_else(|| LogError::new("a report of a kind that this build does not know"))?;
+    let kind = found.kind.ok_or_else(|| LogError::unknown("the kind of a report"))?;
     let result = match kind {
         Kind::Bound(b) => {
             CallResult::Bound { agent_task_id: b.agent_task_id.into(), context_id: b.context_id.into() }
         }
         Kind::Done(d) => CallResult::Done(decode_payload(d.output, &|_| None)?),
         Kind::Failed(f) => CallResult::Failed {
-            class: class_of(f.class).ok_or_else(|| {
-                LogError::new(format!("failure class {} is unknown to this build", f.class))
-            })?,
+            class: class_of(f.class)
+                .ok_or_else(|| LogError::unknown(format_args!("failure class {}", f.class)))?,
             message: f.message,
             outcome_known: f.outcome_known,
             retry_after: (f.retry_after_us > 0).then(|| Duration::from_micros(f.retry_after_us)),

@@ -23,13 +23,13 @@ pub(crate) struct Moves {
     pub(crate) settled: bool,
 }
 
-/// Moves of `me` among the `living` (by id; `me` is one of them). Shards are given only to members that `takes` them.
-/// A replica that is `leaving` takes nothing and gives everything.
+/// Moves of `me` among the `living` (by id; `me` is one of them). `takes`: whether a member takes a shard. Own shards that
+/// `me` does not take go first. A replica that is `leaving` takes nothing and gives everything.
 pub(crate) fn moves(
     roster: &Roster,
     living: &[MemberId],
     me: &MemberId,
-    takes: &dyn Fn(&MemberId) -> bool,
+    takes: &dyn Fn(&MemberId, u16) -> bool,
     leaving: bool,
 ) -> Moves {
     let mut counts: BTreeMap<&MemberId, usize> = living.iter().map(|id| (id, 0)).collect();
@@ -37,7 +37,9 @@ pub(crate) fn moves(
     let (mut free, mut own) = (Vec::new(), Vec::new());
     for (owner, shard) in roster.shards.iter().zip(0u16..) {
         match owner {
-            None => free.push(shard),
+            None if takes(me, shard) => free.push(shard),
+            // It waits for somebody who takes it.
+            None => {}
             Some(id) => match counts.get_mut(id) {
                 Some(n) => *n += 1,
                 None => *dead.entry(id).or_default() += 1,
@@ -52,10 +54,11 @@ pub(crate) fn moves(
     let uneven = counts.values().any(|count| *count < floor || *count > ceil);
     let settled = free.is_empty() && dead.is_empty() && !uneven && !leaving;
     if leaving {
-        counts.retain(|id, _| *id != me && takes(id));
+        counts.remove(me);
         let take_over = Vec::new();
-        return Moves { give: give(&own, own.len(), counts), take_over, claim: Vec::new(), settled };
+        return Moves { give: give(&own, own.len(), counts, takes), take_over, claim: Vec::new(), settled };
     }
+    let (own, stuck): (Vec<u16>, Vec<u16>) = own.into_iter().partition(|shard| takes(me, *shard));
     let mut room = ceil.saturating_sub(own.len());
     // Replicas that start together begin at different places, so that they seldom reach for the same shard.
     if let (false, Some(rank)) = (free.is_empty(), living.iter().position(|id| id == me)) {
@@ -78,16 +81,28 @@ pub(crate) fn moves(
         even if even == ceil && ceil > floor && hungry => 1,
         _ => 0,
     };
-    counts.retain(|id, _| *id != me && takes(id));
-    let give = if quiet { give(&own, surplus, counts) } else { Vec::new() };
-    Moves { claim: free, take_over, give, settled }
+    counts.remove(me);
+    let mut given = give(&stuck, stuck.len(), counts.clone(), takes);
+    if quiet && given.is_empty() {
+        given = give(&own, surplus, counts, takes);
+    }
+    Moves { claim: free, take_over, give: given, settled }
 }
 
-/// The last `n` of `own`, each to who has fewest.
-fn give(own: &[u16], n: usize, mut counts: BTreeMap<&MemberId, usize>) -> Vec<(u16, MemberId)> {
+/// At most `n` of `own` from the end, each to who has fewest of those that take it.
+fn give(
+    own: &[u16],
+    n: usize,
+    mut counts: BTreeMap<&MemberId, usize>,
+    takes: &dyn Fn(&MemberId, u16) -> bool,
+) -> Vec<(u16, MemberId)> {
     let mut given = Vec::new();
-    for shard in own.iter().rev().take(n.min(GIVEN_AT_ONCE)) {
-        let Some((to, count)) = counts.iter_mut().min_by_key(|(_, count)| **count) else { break };
+    for shard in own.iter().rev() {
+        if given.len() >= n.min(GIVEN_AT_ONCE) {
+            break;
+        }
+        let heirs = counts.iter_mut().filter(|(id, _)| takes(id, *shard));
+        let Some((to, count)) = heirs.min_by_key(|(_, count)| **count) else { continue };
         *count += 1;
         given.push((*shard, (*to).clone()));
     }
@@ -154,7 +169,7 @@ mod tests {
             ("among others that leave too it keeps them", "aa", "aZ", true, vec![], vec![], vec![]),
         ] {
             // Members in capitals take no shards.
-            let takes = |id: &MemberId| id.as_str().chars().all(char::is_lowercase);
+            let takes = |id: &MemberId, _| id.as_str().chars().all(char::is_lowercase);
             let found = moves(&roster(owners), &ids(living), &id("a"), &takes, leaving);
             assert_eq!(found.claim, claim, "{name}");
             let named: Vec<_> = found.take_over.iter().map(|(m, n)| (m.as_str(), *n)).collect();
@@ -162,6 +177,22 @@ mod tests {
             let named: Vec<_> = found.give.iter().map(|(s, m)| (*s, m.as_str())).collect();
             assert_eq!(named, give, "{name}");
         }
+    }
+
+    #[test]
+    fn shards_go_only_to_members_that_take_them() {
+        type Takes = fn(&str, u16) -> bool;
+        let moved = |owners, takes: Takes| {
+            let takes = |id: &MemberId, shard| takes(id.as_str(), shard);
+            let found = moves(&roster(owners), &ids("ab"), &id("a"), &takes, false);
+            let given: Vec<u16> = found.give.iter().map(|(shard, _)| *shard).collect();
+            (found.claim, given)
+        };
+        let below_two: Takes = |id, shard| id == "a" || shard < 2;
+        assert_eq!(moved("aaaaaa", below_two), (vec![], vec![1, 0]), "what b does not take stays");
+        let not_two: Takes = |id, shard| id == "b" || shard != 2;
+        assert_eq!(moved("aaabbb", not_two), (vec![], vec![2]), "what a does not take goes, even as all is");
+        assert_eq!(moved("aa-b", not_two), (vec![], vec![]), "nor does a claim it");
     }
 
     proptest! {
@@ -180,7 +211,7 @@ mod tests {
                 let mut turn: Vec<&MemberId> = living.iter().collect();
                 if order[0] { turn.reverse(); }
                 for me in turn {
-                    let found = moves(&seen, &living, me, &|_| true, false);
+                    let found = moves(&seen, &living, me, &|_, _| true, false);
                     for shard in found.claim {
                         now.shards[usize::from(shard)].get_or_insert_with(|| me.clone());
                     }
@@ -194,7 +225,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(moves(&now, &living, &living[0], &|_| true, false).settled, "{:?}", now.shards);
+            prop_assert!(moves(&now, &living, &living[0], &|_, _| true, false).settled, "{:?}", now.shards);
         }
     }
 }

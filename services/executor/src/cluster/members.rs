@@ -58,6 +58,10 @@ pub(crate) struct Shards {
     told: HashMap<Arc<str>, u64>,
     /// Members that take no shards, and until when they are not asked again.
     refused: HashMap<MemberId, Instant>,
+    /// No living member takes what this one gives away.
+    nobody_takes: bool,
+    /// What the engine was last told that every living member reads.
+    all_read: Option<u16>,
 }
 
 /// Looks at the roster again and again until stopped.
@@ -69,6 +73,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             () = inner.stopped() => return,
             () = tokio::time::sleep(pause) => {}
             () = inner.nudge.notified() => {}
+            () = inner.engine.beyond() => {}
         }
     }
 }
@@ -100,6 +105,7 @@ impl Inner {
             roster = self.journal.roster().await?;
             todo = self.moves(&roster, shards, leaving);
         }
+        shards.nobody_takes = leaving && todo.give.is_empty();
         let mut claimed = false;
         for shard in &todo.claim {
             claimed |= self.journal.claim(&self.me, *shard).await?;
@@ -115,7 +121,7 @@ impl Inner {
             roster = self.journal.roster().await?;
             self.publish_map(&roster, shards);
         }
-        let all_here = roster.shards.iter().filter(|o| o.as_ref() == Some(&self.me.id)).count();
+        let all_here = self.own(&roster).count();
         Ok(todo.settled && !claimed && all_here == shards.held.len())
     }
 
@@ -129,7 +135,14 @@ impl Inner {
 
     fn moves(&self, roster: &Roster, shards: &Shards, leaving: bool) -> Moves {
         let living: Vec<MemberId> = self.living(roster).map(|m| m.id.clone()).collect();
-        let takes = |id: &MemberId| !shards.refused.contains_key(id);
+        let reads: HashMap<&MemberId, u16> = self.living(roster).map(|m| (&m.id, m.reads_up_to)).collect();
+        let takes = |id: &MemberId, shard: u16| match *id == self.me.id {
+            true => self.engine.reads(shard),
+            false => {
+                let reads = reads.get(id).copied().unwrap_or(0);
+                reads >= self.engine.needs(shard) && !shards.refused.contains_key(id)
+            }
+        };
         moves(roster, &living, &self.me.id, &takes, leaving)
     }
 
@@ -177,15 +190,24 @@ impl Inner {
             self.engine.set_members(alive.clone()).await;
             shards.told = alive;
         }
+        // The oldest build that is alive reads everything that is written.
+        let reads = self.living(roster).map(|m| m.reads_up_to).min().unwrap_or(api::log::LOG_SCHEMA);
+        if shards.all_read.replace(reads) != Some(reads) {
+            tracing::info!(schema = reads, "every replica reads the log up to this schema");
+            self.engine.set_reads_up_to(reads).await;
+        }
     }
 
-    /// Acquires what the roster says is ours, lets go what is not.
+    /// Shards that the roster says are ours and that this build reads.
+    fn own<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = u16> {
+        let owners = (0u16..).zip(&roster.shards);
+        let own = owners.filter(|(_, owner)| owner.as_ref() == Some(&self.me.id)).map(|(shard, _)| shard);
+        own.filter(|shard| self.engine.reads(*shard))
+    }
+
+    /// Acquires what the roster says is ours, lets go what is not, and what this build cannot read.
     async fn follow(&self, roster: &Roster, shards: &mut Shards, leaving: bool) {
-        let mine: BTreeSet<u16> = (0u16..)
-            .zip(&roster.shards)
-            .filter(|(_, owner)| owner.as_ref() == Some(&self.me.id))
-            .map(|(shard, _)| shard)
-            .collect();
+        let mine: BTreeSet<u16> = self.own(roster).collect();
         let lost: Vec<u16> = shards.held.difference(&mine).copied().collect();
         for shard in lost {
             self.let_go(shard, shards).await;
@@ -285,10 +307,8 @@ impl Inner {
         held || me.is_some_and(|me| map.shards_of(me).next().is_some())
     }
 
-    /// Whether another member may take shards: it has not just refused.
+    /// Whether another member may take what is left here: one that reads it and has not just refused.
     pub(crate) async fn has_heirs(&self) -> bool {
-        let shards = self.shards.lock().await;
-        let refused = |id: &str| shards.refused.keys().any(|r| r.as_str() == id);
-        self.map.load().members().iter().any(|m| *m.id != *self.me.id.as_str() && !refused(&m.id))
+        !self.shards.lock().await.nobody_takes
     }
 }

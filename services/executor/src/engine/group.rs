@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use api::Fault;
-use api::log::{LOG_SCHEMA, Large, encode_row};
+use api::log::{Large, encode_row, schema_of};
 use base::{ExecutionId, Timestamp};
 use store::{
     Journal, StoreError,
@@ -32,6 +32,7 @@ const AWAY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 impl Lane {
     /// Sends what every shard has gathered, unless its last group is still on its way.
     pub(crate) fn commit_dirty(&mut self) {
+        self.take_back_held();
         let ready: Vec<u16> = self
             .shards
             .iter()
@@ -51,9 +52,15 @@ impl Lane {
         let (mut items, mut flights, mut large) = (Vec::new(), Vec::new(), vec![]);
         let mut bytes = 0;
         let mut waiting = waiting.into_iter();
+        let mut unread = Vec::new();
         while items.len() < rows_max && bytes < bytes_max {
             let Some(id) = waiting.next() else { break };
             let Some(hot) = self.hot.get_mut(&id) else { continue };
+            if !self.shared.log_schemas.covers(&hot.pending.events) {
+                tracing::warn!(execution = %id, "events wait until every replica reads them");
+                unread.push(id);
+                continue;
+            }
             hot.dirty = false;
             if hot.pending.is_empty() {
                 continue;
@@ -67,6 +74,7 @@ impl Lane {
         if let Some(shard) = self.shards.get_mut(&number) {
             // What did not fit is first in the next group.
             shard.dirty.splice(0..0, waiting);
+            shard.unread.append(&mut unread);
         }
         if items.is_empty() {
             // Nothing to wait for after all: a release that waited for this group is done.
@@ -258,6 +266,8 @@ impl super::EngineShared {
         item.cuts = cuts_of(hot, &flight.effects);
         if !pending.events.is_empty() {
             let first_seq = hot.grouped_seq + 1;
+            let schema = schema_of(&pending.events);
+            self.log_schemas.met(hot.shard, schema);
             let (body, found) = encode_row(&pending.events, self.limits.payload_inline_bytes_max);
             hot.bytes += body.len() as u64;
             large.extend(found.into_iter().map(|l| payload_row(hot, l)));
@@ -265,7 +275,7 @@ impl super::EngineShared {
                 first_seq: first_seq as i64,
                 count: pending.events.len() as u32,
                 pos: *next_pos,
-                schema: LOG_SCHEMA,
+                schema,
                 body,
             });
             item.checkpoint = checkpoint_of(&hot.state, &pending.events, first_seq);

@@ -26,6 +26,8 @@ pub(crate) struct Shard {
     pub(crate) in_flight: bool,
     /// Executions with something to write.
     pub(crate) dirty: Vec<ExecutionId>,
+    /// Executions that would write what a living member cannot read.
+    pub(crate) unread: Vec<ExecutionId>,
     /// Somebody waits for it to come to rest: nothing new is taken.
     pub(crate) release: Option<tokio::sync::oneshot::Sender<()>>,
     /// What calls reported since then; brought to the next owner.
@@ -63,6 +65,8 @@ pub(crate) struct Lane {
     /// Number of the last load.
     pub(crate) tickets: u64,
     pub(crate) draining: bool,
+    /// Up to which schema the last groups could be written.
+    pub(crate) writes_up_to: u16,
 }
 
 /// Where a lane's work comes from.

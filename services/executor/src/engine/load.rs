@@ -186,7 +186,14 @@ impl Lane {
         hot: Vec<ExecutionId>,
         settling: &Arc<super::Settling>,
     ) {
-        let shard = Shard { next_pos, in_flight: false, dirty: Vec::new(), release: None, late: Vec::new() };
+        let shard = Shard {
+            next_pos,
+            in_flight: false,
+            dirty: Vec::new(),
+            unread: Vec::new(),
+            release: None,
+            late: Vec::new(),
+        };
         self.shards.insert(number, shard);
         let (shared, tx) = (self.shared.clone(), self.tx.clone());
         self.tickets += 1;
@@ -373,9 +380,17 @@ impl EngineShared {
         let large: HashMap<[u8; 32], Payload> =
             self.journal.read_payloads(tenant, id).await.map_err(away)?.into_iter().map(payload_of).collect();
         let decode = |entry: store::journal::LogEntry| {
-            let events = api::log::decode_row(entry.row.body.clone(), &|hash| large.get(hash).cloned());
-            let events = events.map_err(|e| Fault::new(base::ErrorCode::Internal, e.to_string()))?;
-            Ok((entry.row, events))
+            let (shard, row) = (entry.shard, entry.row);
+            if row.schema > api::log::LOG_SCHEMA {
+                return Err(self.log_schemas.cannot_read(shard, row.schema, &self.metrics));
+            }
+            let events = api::log::decode_row(row.body.clone(), &|hash| large.get(hash).cloned());
+            let events = events.map_err(|e| match e.is_newer() {
+                true => self.log_schemas.cannot_read(shard, row.schema, &self.metrics),
+                false => Fault::new(base::ErrorCode::Internal, e.to_string()),
+            })?;
+            self.log_schemas.met(shard, row.schema);
+            Ok((row, events))
         };
         rows.into_iter().map(decode).collect()
     }

@@ -31,6 +31,7 @@ pub struct EngineMetrics {
     events: Counter,
     cancels_told: Counter,
     cancels_given_up: Counter,
+    shards_unreadable: Counter,
     coordination_latency: Histogram,
     /// Time with an agent at work and whole runtime, in seconds, by orchestration pattern.
     patterns: Mutex<BTreeMap<String, (f64, f64)>>,
@@ -71,6 +72,10 @@ impl EngineMetrics {
             retries: metrics.counter("orchestra.retries", "Attempts that are repeated"),
             cancels_told: cancels.with(&[("outcome", "told")]),
             cancels_given_up: cancels.with(&[("outcome", "given_up")]),
+            shards_unreadable: metrics.counter(
+                "orchestra.shards.unreadable",
+                "Shards handed back because their log holds events of a newer build",
+            ),
             events: metrics.counter("orchestra.events.written", "Events written to the log"),
             coordination_latency: metrics.histogram(
                 "coordination_latency",
@@ -85,6 +90,11 @@ impl EngineMetrics {
     /// An agent was told that a call was cut.
     pub(crate) fn told(&self) {
         self.cancels_told.inc();
+    }
+
+    /// The log of a shard is beyond this build.
+    pub(crate) fn shard_unreadable(&self) {
+        self.shards_unreadable.inc();
     }
 
     /// An agent could not be told that a call was cut.

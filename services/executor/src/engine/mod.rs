@@ -18,6 +18,7 @@ mod msg;
 mod present;
 mod remember;
 mod start;
+mod upgrade;
 mod view;
 
 use std::{
@@ -165,6 +166,7 @@ pub(crate) struct EngineShared {
     pub(crate) links: OnceLock<Links>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
     pub(crate) teller: cuts::Teller,
+    pub(crate) log_schemas: upgrade::Schemas,
     pub(crate) measured: measured::Measured,
     pub(crate) schemas: crate::plans::CapabilitySchemas,
     owned: std::sync::atomic::AtomicI32,
@@ -225,6 +227,7 @@ impl Engine {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(EngineShared {
             teller: cuts::Teller::new(journal.clone(), stopped),
+            log_schemas: upgrade::Schemas::new(limits.shards),
             journal,
             clock,
             caller,
@@ -320,6 +323,29 @@ impl Engine {
         for lane in self.lanes.iter() {
             let _ = lane.inputs.send(Msg::Members).await;
         }
+    }
+
+    /// Every living member reads the log up to this schema: facts of later ones are held back.
+    pub(crate) async fn set_reads_up_to(&self, schema: u16) {
+        self.shared.log_schemas.all_read(schema);
+        for lane in self.lanes.iter() {
+            let _ = lane.inputs.send(Msg::Members).await;
+        }
+    }
+
+    /// Whether this build reads the log of a shard, as far as it was read.
+    pub(crate) fn reads(&self, shard: u16) -> bool {
+        self.shared.log_schemas.readable(shard)
+    }
+
+    /// The schema that an owner of the shard has to read, as far as this replica knows.
+    pub(crate) fn needs(&self, shard: u16) -> u16 {
+        self.shared.log_schemas.needs(shard)
+    }
+
+    /// Waits until a shard turns out to hold what this build cannot read.
+    pub(crate) async fn beyond(&self) {
+        self.shared.log_schemas.noticed().await;
     }
 
     /// The fleet as the registry tells it.
@@ -561,6 +587,7 @@ fn spawn_lane(
         workflow_watchers: HashMap::new(),
         orphans: HashMap::new(),
         tickets: 0,
+        writes_up_to: api::log::LOG_SCHEMA,
         draining: false,
     };
     tokio::spawn(lane.run(Inbox { inputs, starts, grants, stop: stop.subscribe() }));

@@ -33,12 +33,17 @@ impl Lane {
             let start = Start { id, tenant, plan, created, request_hash, exclusive, reply, ended };
             return loading.waiting.push(Msg::Start(Box::new(start)));
         }
+        let (state, step) = create(id, plan.compiled.clone(), created, self.now());
+        if let Some(refused) = self.shared.refuse_unread(&step.events) {
+            let _ = reply.send(Err(refused));
+            return;
+        }
         let limit = plan.concurrency();
         let place = self.shared.admission.enter(
             id,
             plan.workflow_id,
             limit,
-            created.priority,
+            state.created().priority,
             false,
             &self.grants_tx,
         );
@@ -47,7 +52,6 @@ impl Lane {
             let _ = reply.send(Err(full.retry_after_ms(1000)));
             return;
         }
-        let (state, step) = create(id, plan.compiled.clone(), created, self.now());
         let mut hot = Hot::new(state, tenant, shard);
         hot.request_hash = request_hash;
         hot.exclusive = exclusive;

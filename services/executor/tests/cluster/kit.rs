@@ -1,7 +1,7 @@
 //! Replicas in one process over one real store: scripted agents, and a network that can be cut.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -21,7 +21,10 @@ use executor::{
     plans::{FoundPlan, PlanSource},
 };
 use proto::executor::internal::v1 as pb;
-use store::{Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions};
+use store::{
+    Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions,
+    journal::{Join, MemberId, Membership},
+};
 use tokio::sync::watch;
 
 pub(crate) const SHARDS: u16 = 8;
@@ -121,11 +124,17 @@ impl AgentCaller for Agents {
 
 /// Replicas by address.
 #[derive(Default)]
-pub(crate) struct Network(Mutex<HashMap<String, Cluster>>);
+pub(crate) struct Network(Mutex<HashMap<String, Cluster>>, Mutex<HashSet<String>>);
 
 impl Network {
     fn at(&self, address: &str) -> Result<Cluster, Fault> {
         self.0.lock().unwrap().get(address).cloned().ok_or_else(|| Fault::unavailable("nobody there"))
+    }
+    /// Whether a member that is no replica of ours takes shards; nobody answers for it otherwise.
+    pub(crate) fn takes(&self, name: &str, takes: bool) {
+        let address = format!("http://{name}:1");
+        let mut all = self.1.lock().unwrap();
+        let _ = if takes { all.insert(address) } else { all.remove(&address) };
     }
     fn put(&self, address: &str, cluster: Option<Cluster>) {
         let mut all = self.0.lock().unwrap();
@@ -152,6 +161,9 @@ impl Others for Network {
         Ok(self.at(address)?.lend_slots(&request))
     }
     async fn offer(&self, address: &str, request: pb::OfferShardsRequest) -> Result<bool, Fault> {
+        if self.1.lock().unwrap().contains(address) {
+            return Ok(true);
+        }
         Ok(self.at(address)?.offer_shards(&request).accepts)
     }
 }
@@ -236,6 +248,22 @@ impl World {
             sweep_every: Duration::from_millis(100),
             ..Options::default()
         }
+    }
+
+    /// A member that is no replica of ours, of a build that reads the log up to `schema`. It never renews its lease.
+    pub(crate) async fn stranger(&self, name: &str, schema: u16) -> (Arc<dyn Journal>, Membership) {
+        let journal = self.journal().await;
+        journal.ensure_shards(SHARDS).await.unwrap();
+        let join = Join {
+            id: MemberId::new(name).unwrap(),
+            address: format!("http://{name}:1"),
+            lease: 10 * SOON,
+            reads_up_to: schema,
+            region: "local".into(),
+            cluster: "test".into(),
+        };
+        let me = journal.join(join).await.unwrap();
+        (journal, me)
     }
 
     pub(crate) async fn replica(&self, name: &str) -> Replica {

@@ -6,3 +6,4 @@ mod kit;
 mod publishing;
 mod sharing;
 mod slots;
+mod upgrade;
