@@ -3,6 +3,7 @@
 //! [`Journal`] is six small traits in one object. Writes of executions go through [`Log::commit`] and nothing else.
 //! Reads see every commit that was answered before they began.
 
+pub(crate) mod columns;
 pub mod group;
 pub(crate) mod list;
 pub mod rows;

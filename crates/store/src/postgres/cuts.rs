@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{PostgresJournal, link::retrying, rows};
-use crate::journal::{CutRow, Cuts, PAGE_MAX, Result};
+use super::{PostgresJournal, link::retrying};
+use crate::journal::{CutRow, Cuts, PAGE_MAX, Result, columns};
 
 #[async_trait]
 impl Cuts for PostgresJournal {
@@ -13,7 +13,7 @@ impl Cuts for PostgresJournal {
             let sql = "SELECT shard, call, tenant, execution_id, instance, agent_task_id, cut_at FROM cuts
                 WHERE shard = $1 AND ($2::uuid IS NULL OR call > $2) ORDER BY call LIMIT $3";
             let query = sqlx::query(sql).bind(shard as i16).bind(after).bind(i64::from(limit.min(PAGE_MAX)));
-            query.fetch_all(&pool).await?.iter().map(rows::cut).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::cut).collect()
         })
         .await
     }

@@ -5,9 +5,10 @@ use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
 use sqlx::{AssertSqlSafe, Postgres, Row, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
-use super::{PostgresJournal, link::retrying, rows, shard_array};
+use super::{PostgresJournal, link::retrying, shard_array};
 use crate::journal::{
     CheckpointRow, Cursor, Due, ExecutionFilter, ExecutionRow, Executions, PAGE_MAX, Page, Result, Snapshot,
+    columns,
     list::{self, Arg, Dialect},
 };
 
@@ -36,7 +37,7 @@ impl PostgresJournal {
         let (sql, args) = (&sql, &args);
         retrying(&self.pool, |pool| async move {
             let rows = bind(sql.clone(), args).fetch_all(&pool).await?;
-            rows.iter().map(rows::execution).collect()
+            rows.iter().map(columns::execution).collect()
         })
         .await
     }
@@ -124,7 +125,7 @@ impl Executions for PostgresJournal {
                 .bind(shard as i16)
                 .bind(after.map(|id| id.uuid()))
                 .bind(i64::from(limit.min(PAGE_MAX)));
-            query.fetch_all(&pool).await?.iter().map(rows::execution_id).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::execution_id).collect()
         })
         .await
     }
@@ -136,7 +137,7 @@ impl Executions for PostgresJournal {
                 // Rows without a timer hold the largest number: they are never due.
                 .bind(now.micros().min(i64::MAX - 1))
                 .bind(i64::from(limit.min(PAGE_MAX)));
-            query.fetch_all(&pool).await?.iter().map(rows::due).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::due).collect()
         })
         .await
     }
@@ -165,7 +166,7 @@ impl Executions for PostgresJournal {
             let sql = "SELECT snapshot_seq, snapshot_schema, snapshot FROM executions
                 WHERE execution_id = $1 AND snapshot IS NOT NULL";
             let row = sqlx::query(sql).bind(execution.uuid()).fetch_optional(&pool).await?;
-            row.as_ref().map(rows::snapshot).transpose()
+            row.as_ref().map(columns::snapshot).transpose()
         })
         .await
     }
@@ -197,7 +198,7 @@ impl PostgresJournal {
                 WHERE tenant = $1 AND execution_id = $2 AND ($3::uuid IS NULL OR checkpoint_id = $3)
                 ORDER BY seq, created_at, checkpoint_id";
             let query = sqlx::query(sql).bind(tenant.as_str()).bind(execution.uuid()).bind(one);
-            query.fetch_all(&pool).await?.iter().map(rows::checkpoint).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::checkpoint).collect()
         })
         .await
     }

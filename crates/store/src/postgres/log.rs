@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
 use sqlx::{PgPool, Row};
 
-use super::{PostgresJournal, link::retrying, rows};
+use super::{PostgresJournal, link::retrying};
 use crate::journal::{
-    Group, Log, LogEntry, MEMBER_KEPT_US, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept,
+    Group, Log, LogEntry, MEMBER_KEPT_US, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept, columns,
 };
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Log for PostgresJournal {
             let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
                 WHERE tenant = $1 AND execution_id = $2";
             let rows = sqlx::query(sql).bind(tenant.as_str()).bind(execution.uuid()).fetch_all(&pool).await?;
-            rows.iter().map(rows::payload).collect()
+            rows.iter().map(columns::payload).collect()
         })
         .await
     }
@@ -55,7 +55,7 @@ impl Log for PostgresJournal {
             let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
                 WHERE tenant = $1 AND execution_id = $2 AND hash = $3";
             let query = sqlx::query(sql).bind(tenant.as_str()).bind(execution.uuid()).bind(hash.to_vec());
-            query.fetch_optional(&pool).await?.as_ref().map(rows::payload).transpose()
+            query.fetch_optional(&pool).await?.as_ref().map(columns::payload).transpose()
         })
         .await
     }
@@ -65,7 +65,7 @@ impl Log for PostgresJournal {
             let sql = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log
                 WHERE execution_id = $1 AND first_seq >= $2 ORDER BY first_seq";
             let rows = sqlx::query(sql).bind(execution.uuid()).bind(from_seq).fetch_all(&pool).await?;
-            rows.iter().map(rows::log_entry).collect()
+            rows.iter().map(columns::log_entry).collect()
         })
         .await
     }
@@ -82,7 +82,7 @@ impl Log for PostgresJournal {
                 .bind(from_pos)
                 .bind(i64::from(limit.min(PAGE_MAX)))
                 .bind(PAGE_BYTES as i64);
-            query.fetch_all(&pool).await?.iter().map(rows::log_entry).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::log_entry).collect()
         })
         .await
     }

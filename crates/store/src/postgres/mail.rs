@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use base::Tenant;
 use uuid::Uuid;
 
-use super::{PostgresJournal, i64_of, link::retrying, rows, shard_array};
-use crate::journal::{DeadLetter, InboxRow, LetterState, Mail, PAGE_MAX, Result, ShardPos};
+use super::{PostgresJournal, i64_of, link::retrying, shard_array};
+use crate::journal::{DeadLetter, InboxRow, LetterState, Mail, PAGE_MAX, Result, ShardPos, columns};
 
 struct Positions {
     shards: Vec<i16>,
@@ -49,7 +49,7 @@ impl Mail for PostgresJournal {
             let sql = "SELECT shard, command_id, tenant, execution_id, kind, body, created_at FROM inbox
                 WHERE shard = ANY($1) ORDER BY created_at, command_id LIMIT $2";
             let query = sqlx::query(sql).bind(shard_array(shards)).bind(i64::from(limit.min(PAGE_MAX)));
-            query.fetch_all(&pool).await?.iter().map(rows::inbox).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::inbox).collect()
         })
         .await
     }
@@ -78,7 +78,7 @@ impl Mail for PostgresJournal {
         retrying(&self.pool, |pool| async move {
             let sql = "SELECT shard, incarnation, pos FROM published WHERE shard = ANY($1) ORDER BY shard";
             let rows = sqlx::query(sql).bind(shard_array(shards)).fetch_all(&pool).await?;
-            rows.iter().map(rows::shard_pos).collect()
+            rows.iter().map(columns::shard_pos).collect()
         })
         .await
     }
@@ -110,7 +110,7 @@ impl Mail for PostgresJournal {
             let sql = "SELECT shard, incarnation, pos FROM consumer_positions
                 WHERE consumer = $1 AND cluster = $2 ORDER BY shard";
             let rows = sqlx::query(sql).bind(consumer).bind(cluster).fetch_all(&pool).await?;
-            rows.iter().map(rows::shard_pos).collect()
+            rows.iter().map(columns::shard_pos).collect()
         })
         .await
     }
@@ -149,7 +149,7 @@ impl Mail for PostgresJournal {
                 FROM dead_letters WHERE tenant = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3";
             let query =
                 sqlx::query(sql).bind(tenant.as_str()).bind(after).bind(i64::from(limit.min(PAGE_MAX)));
-            query.fetch_all(&pool).await?.iter().map(rows::dead_letter).collect()
+            query.fetch_all(&pool).await?.iter().map(columns::dead_letter).collect()
         })
         .await
     }
@@ -159,7 +159,7 @@ impl Mail for PostgresJournal {
             let sql = "SELECT tenant, id, stream, consumer, reason, body, deliveries, created_at, state
                 FROM dead_letters WHERE tenant = $1 AND id = $2";
             let row = sqlx::query(sql).bind(tenant.as_str()).bind(id).fetch_optional(&pool).await?;
-            row.as_ref().map(rows::dead_letter).transpose()
+            row.as_ref().map(columns::dead_letter).transpose()
         })
         .await
     }

@@ -8,7 +8,7 @@ use sqlx::{PgPool, Row};
 use super::{PostgresJournal, i64_of, link, link::retrying, rows};
 use crate::{
     error::{OpenError, StoreError},
-    journal::{Join, MemberId, Members, Membership, Result, Roster, SHARDS_MAX},
+    journal::{Join, MemberId, Members, Membership, Result, Roster, SHARDS_MAX, columns},
 };
 
 fn micros(lease: Duration) -> i64 {
@@ -64,8 +64,10 @@ async fn roster(pool: &PgPool) -> sqlx::Result<Roster> {
     .await?;
     let shards = sqlx::query("SELECT member FROM shards ORDER BY shard").fetch_all(&mut *tx).await?;
     tx.commit().await?;
-    let owner =
-        |row: &sqlx::postgres::PgRow| row.try_get::<Option<&str>, _>(0)?.map(rows::member_id).transpose();
+    let owner = |row: &sqlx::postgres::PgRow| match row.try_get::<Option<&str>, _>(0)? {
+        Some(_) => columns::member_id(row, 0).map(Some),
+        None => Ok(None),
+    };
     Ok(Roster {
         members: members.iter().map(rows::member).collect::<sqlx::Result<_>>()?,
         shards: shards.iter().map(owner).collect::<sqlx::Result<_>>()?,

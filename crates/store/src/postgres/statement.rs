@@ -11,12 +11,9 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::i64_of;
-use crate::{
-    journal::{
-        ExecutionInsert, ExecutionUpdate, ExecutionWrite, Item, Membership, Outcome, Rejection, Summary,
-        WaitWrite,
-    },
-    sqlite::wake_column,
+use crate::journal::{
+    ExecutionInsert, ExecutionUpdate, ExecutionWrite, Item, Membership, Outcome, Rejection, Summary,
+    WaitWrite, columns,
 };
 
 /// The hot path: log rows only. The member's row is read and held in the same statement; without it nothing is written.
@@ -204,7 +201,7 @@ fn bind_inserts<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(rows.iter().map(|(_, i)| i.priority).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, i)| i.request_hash.as_ref().map(|h| &h[..])).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, i)| i.started_at.micros()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, i)| wake_column(i.wake)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, i)| columns::wake_column(i.wake)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, i)| i.completed_at.map(|at| at.micros())).collect::<Vec<_>>());
     bind_summaries(query, rows.iter().map(|(_, i)| &i.summary))
         .bind(rows.iter().map(|(_, i)| i.exclusive.as_deref()).collect::<Vec<_>>())
@@ -223,7 +220,7 @@ fn bind_updates<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(rows.iter().map(|(p, _)| p.item.execution_id.uuid()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, u)| &*u.status).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, u)| u.current_phase.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, u)| wake_column(u.wake)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, u)| columns::wake_column(u.wake)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, u)| u.completed_at.map(|at| at.micros())).collect::<Vec<_>>());
     let query = bind_summaries(query, rows.iter().map(|(_, u)| &u.summary))
         .bind(rows.iter().map(|(_, u)| u.snapshot.as_ref().map(|s| s.seq)).collect::<Vec<_>>())

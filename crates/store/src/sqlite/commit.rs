@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, ffi};
 
-use super::{classify, i64_of, wake_column};
+use super::{classify, i64_of};
 use crate::{
     error::StoreError,
-    journal::{ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, Outcome, Rejection},
+    journal::{ExecutionInsert, ExecutionUpdate, ExecutionWrite, Group, Item, Outcome, Rejection, columns},
 };
 
 const LOG: &str = "INSERT INTO log (execution_id, first_seq, count, shard, pos, tenant, schema, body)
@@ -180,7 +180,7 @@ fn insert_execution(
         insert.priority,
         insert.request_hash,
         insert.started_at.micros(),
-        wake_column(insert.wake),
+        columns::wake_column(insert.wake),
         insert.completed_at.map(|at| at.micros()),
         insert.summary.allocated_agents,
         insert.summary.task_states,
@@ -195,10 +195,8 @@ fn insert_execution(
     }
     // The row of the execution goes again: a rejected item writes nothing.
     tx.prepare_cached("DELETE FROM executions WHERE execution_id = ?1")?.execute([id])?;
-    let by = tx
-        .prepare_cached(HOLDER)?
-        .query_row((tenant, key), |row| super::id_column(row, 0, base::ExecutionId::from_slice))
-        .optional()?;
+    let by =
+        tx.prepare_cached(HOLDER)?.query_row((tenant, key), |row| columns::execution_id(row)).optional()?;
     Ok(Some(Rejection::ExclusiveTaken { by }))
 }
 
@@ -208,7 +206,7 @@ fn update_execution(tx: &Transaction<'_>, item: &Item, update: &ExecutionUpdate)
         id,
         &update.status,
         &update.current_phase,
-        wake_column(update.wake),
+        columns::wake_column(update.wake),
         update.completed_at.map(|at| at.micros()),
         &update.summary.allocated_agents,
         &update.summary.task_states,

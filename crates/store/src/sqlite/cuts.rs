@@ -5,8 +5,8 @@ use base::Timestamp;
 use rusqlite::Transaction;
 use uuid::Uuid;
 
-use super::{SqliteJournal, classify, rows};
-use crate::journal::{CutRow, CutWrite, Cuts, Item, PAGE_MAX, Result};
+use super::{SqliteJournal, classify};
+use crate::journal::{CutRow, CutWrite, Cuts, Item, PAGE_MAX, Result, columns};
 
 const PUT: &str = "INSERT INTO cuts (shard, call, tenant, execution_id, instance, agent_task_id, cut_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
@@ -35,7 +35,7 @@ impl Cuts for SqliteJournal {
             WHERE shard = ?1 AND call > ?2 ORDER BY call LIMIT ?3";
         self.rows(sql, move |q| {
             let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-            q.query_map((shard, after, limit.min(PAGE_MAX)), rows::cut)?.collect()
+            q.query_map((shard, after, limit.min(PAGE_MAX)), |row| columns::cut(row))?.collect()
         })
         .await
     }

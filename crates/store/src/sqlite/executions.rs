@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
-use bytes::Bytes;
 use rusqlite::{
     OptionalExtension, ToSql, params_from_iter,
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{SqliteJournal, classify, rows};
+use super::{SqliteJournal, classify};
 use crate::journal::{
     CheckpointRow, Cursor, Due, ExecutionFilter, ExecutionRow, Executions, PAGE_MAX, Page, Result, Snapshot,
+    columns,
     list::{self, Arg, Dialect},
 };
 
@@ -39,7 +39,7 @@ impl SqliteJournal {
             .read(move |conn| {
                 let read = || -> rusqlite::Result<Vec<ExecutionRow>> {
                     let mut query = conn.prepare_cached(&sql)?;
-                    query.query_map(params_from_iter(args), rows::execution)?.collect()
+                    query.query_map(params_from_iter(args), |row| columns::execution(row))?.collect()
                 };
                 read().map_err(classify)
             })
@@ -138,7 +138,7 @@ impl Executions for SqliteJournal {
             ORDER BY execution_id LIMIT ?3";
         self.rows(sql, move |q| {
             let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-            q.query_map((shard, after, limit.min(PAGE_MAX)), rows::execution_id)?.collect()
+            q.query_map((shard, after, limit.min(PAGE_MAX)), |row| columns::execution_id(row))?.collect()
         })
         .await
     }
@@ -148,11 +148,7 @@ impl Executions for SqliteJournal {
         // Rows without a timer hold the largest number: they are never due.
         let now = now.micros().min(i64::MAX - 1);
         self.rows(DUE, move |q| {
-            q.query_map((shards, now, limit.min(PAGE_MAX)), |row| {
-                let wake_at = Timestamp::from_micros(row.get(2)?);
-                Ok(Due { execution_id: rows::execution_id(row)?, shard: row.get(1)?, wake_at })
-            })?
-            .collect()
+            q.query_map((shards, now, limit.min(PAGE_MAX)), |row| columns::due(row))?.collect()
         })
         .await
     }
@@ -176,14 +172,8 @@ impl Executions for SqliteJournal {
     async fn read_snapshot(&self, execution: ExecutionId) -> Result<Option<Snapshot>> {
         let sql = "SELECT snapshot_seq, snapshot_schema, snapshot FROM executions
             WHERE execution_id = ?1 AND snapshot IS NOT NULL";
-        self.rows(sql, move |q| {
-            q.query_row([execution.as_bytes()], |row| {
-                let body = Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?);
-                Ok(Snapshot { seq: row.get(0)?, schema: row.get(1)?, body })
-            })
-            .optional()
-        })
-        .await
+        self.rows(sql, move |q| q.query_row([execution.as_bytes()], |row| columns::snapshot(row)).optional())
+            .await
     }
 
     async fn list_checkpoints(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Vec<CheckpointRow>> {
@@ -191,7 +181,7 @@ impl Executions for SqliteJournal {
         let sql = "SELECT execution_id, checkpoint_id, seq, created_at, state_snapshot, recovery_instructions
             FROM checkpoints WHERE tenant = ?1 AND execution_id = ?2 ORDER BY seq, created_at, checkpoint_id";
         self.rows(sql, move |q| {
-            q.query_map((tenant.as_str(), execution.as_bytes()), rows::checkpoint)?.collect()
+            q.query_map((tenant.as_str(), execution.as_bytes()), |row| columns::checkpoint(row))?.collect()
         })
         .await
     }
@@ -206,8 +196,10 @@ impl Executions for SqliteJournal {
         let sql = "SELECT execution_id, checkpoint_id, seq, created_at, state_snapshot, recovery_instructions
             FROM checkpoints WHERE tenant = ?1 AND execution_id = ?2 AND checkpoint_id = ?3";
         self.rows(sql, move |q| {
-            q.query_row((tenant.as_str(), execution.as_bytes(), checkpoint.as_bytes()), rows::checkpoint)
-                .optional()
+            q.query_row((tenant.as_str(), execution.as_bytes(), checkpoint.as_bytes()), |row| {
+                columns::checkpoint(row)
+            })
+            .optional()
         })
         .await
     }

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{SqliteJournal, classify, members, rows};
+use super::{SqliteJournal, classify, members};
 use crate::{
     error::StoreError,
-    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept},
+    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept, columns},
 };
 
 const COLUMNS: &str = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log";
@@ -38,7 +38,7 @@ impl Log for SqliteJournal {
         let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
                    WHERE tenant = ?1 AND execution_id = ?2";
         self.rows(sql, move |q| {
-            q.query_map((tenant.as_str(), execution.as_bytes()), rows::payload)?.collect()
+            q.query_map((tenant.as_str(), execution.as_bytes()), |row| columns::payload(row))?.collect()
         })
         .await
     }
@@ -53,7 +53,7 @@ impl Log for SqliteJournal {
         let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
                    WHERE tenant = ?1 AND execution_id = ?2 AND hash = ?3";
         self.rows(sql, move |q| {
-            q.query_row((tenant.as_str(), execution.as_bytes(), hash), rows::payload).optional()
+            q.query_row((tenant.as_str(), execution.as_bytes(), hash), |row| columns::payload(row)).optional()
         })
         .await
     }
@@ -64,7 +64,9 @@ impl Log for SqliteJournal {
                 let sql = format!("{COLUMNS} WHERE execution_id = ?1 AND first_seq >= ?2 ORDER BY first_seq");
                 let read = || -> rusqlite::Result<Vec<LogEntry>> {
                     let mut query = conn.prepare_cached(&sql)?;
-                    query.query_map((execution.as_bytes(), from_seq), rows::log_entry)?.collect()
+                    query
+                        .query_map((execution.as_bytes(), from_seq), |row| columns::log_entry(row))?
+                        .collect()
                 };
                 read().map_err(classify)
             })
@@ -108,7 +110,7 @@ fn shard_page(
         let sql = format!("{COLUMNS} WHERE shard = ?1 AND pos >= ?2 ORDER BY pos LIMIT ?3");
         let mut query = conn.prepare_cached(&sql)?;
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for entry in query.query_map((shard, from_pos, limit.min(PAGE_MAX)), rows::log_entry)? {
+        for entry in query.query_map((shard, from_pos, limit.min(PAGE_MAX)), |row| columns::log_entry(row))? {
             let entry = entry?;
             bytes += entry.row.body.len();
             page.push(entry);
@@ -137,7 +139,7 @@ pub(super) fn sweep(tx: &Transaction<'_>, ended_before: Timestamp, limit: u32) -
         let room = limit as usize + 1 - old.len();
         let mut query = tx.prepare_cached(OLD)?;
         for row in query.query_map((&name, ended_before.micros(), room as i64), |row| {
-            Ok((rows::execution_id(row)?, row.get(1)?))
+            Ok((columns::execution_id(row)?, row.get(1)?))
         })? {
             old.push(row?);
         }

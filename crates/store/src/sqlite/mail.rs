@@ -5,8 +5,8 @@ use base::Tenant;
 use rusqlite::{OptionalExtension, Transaction};
 use uuid::Uuid;
 
-use super::{SqliteJournal, classify, executions::shard_list, i64_of, rows};
-use crate::journal::{DeadLetter, InboxRow, LetterState, Mail, PAGE_MAX, Result, ShardPos};
+use super::{SqliteJournal, classify, executions::shard_list, i64_of};
+use crate::journal::{DeadLetter, InboxRow, LetterState, Mail, PAGE_MAX, Result, ShardPos, columns};
 
 const LETTER: &str = "SELECT tenant, id, stream, consumer, reason, body, deliveries, created_at, state
     FROM dead_letters WHERE tenant = ?1 AND id = ?2";
@@ -36,7 +36,10 @@ impl Mail for SqliteJournal {
         let shards = shard_list(shards);
         let sql = "SELECT shard, command_id, tenant, execution_id, kind, body, created_at FROM inbox
             WHERE shard IN (SELECT value FROM json_each(?1)) ORDER BY created_at, command_id LIMIT ?2";
-        self.rows(sql, move |q| q.query_map((shards, limit.min(PAGE_MAX)), rows::inbox)?.collect()).await
+        self.rows(sql, move |q| {
+            q.query_map((shards, limit.min(PAGE_MAX)), |row| columns::inbox(row))?.collect()
+        })
+        .await
     }
 
     async fn put_published(&self, positions: &[ShardPos]) -> Result<()> {
@@ -59,7 +62,7 @@ impl Mail for SqliteJournal {
         let shards = shard_list(shards);
         let sql = "SELECT shard, incarnation, pos FROM published
             WHERE shard IN (SELECT value FROM json_each(?1)) ORDER BY shard";
-        self.rows(sql, move |q| q.query_map([shards], rows::shard_pos)?.collect()).await
+        self.rows(sql, move |q| q.query_map([shards], |row| columns::shard_pos(row))?.collect()).await
     }
 
     async fn put_positions(&self, consumer: &str, cluster: &str, positions: &[ShardPos]) -> Result<()> {
@@ -82,7 +85,8 @@ impl Mail for SqliteJournal {
         let (consumer, cluster) = (consumer.to_owned(), cluster.to_owned());
         let sql = "SELECT shard, incarnation, pos FROM consumer_positions
             WHERE consumer = ?1 AND cluster = ?2 ORDER BY shard";
-        self.rows(sql, move |q| q.query_map((consumer, cluster), rows::shard_pos)?.collect()).await
+        self.rows(sql, move |q| q.query_map((consumer, cluster), |row| columns::shard_pos(row))?.collect())
+            .await
     }
 
     async fn put_dead_letter(&self, letter: DeadLetter) -> Result<()> {
@@ -115,7 +119,8 @@ impl Mail for SqliteJournal {
         let tenant = tenant.clone();
         self.rows(LETTERS, move |q| {
             let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-            q.query_map((tenant.as_str(), after, limit.min(PAGE_MAX)), rows::dead_letter)?.collect()
+            q.query_map((tenant.as_str(), after, limit.min(PAGE_MAX)), |row| columns::dead_letter(row))?
+                .collect()
         })
         .await
     }
@@ -123,7 +128,7 @@ impl Mail for SqliteJournal {
     async fn get_dead_letter(&self, tenant: &Tenant, id: Uuid) -> Result<Option<DeadLetter>> {
         let tenant = tenant.clone();
         self.rows(LETTER, move |q| {
-            q.query_row((tenant.as_str(), id.as_bytes()), rows::dead_letter).optional()
+            q.query_row((tenant.as_str(), id.as_bytes()), |row| columns::dead_letter(row)).optional()
         })
         .await
     }

@@ -9,7 +9,7 @@ use rusqlite::{Transaction, types::ValueRef};
 use super::{SqliteJournal, classify, i64_of, rows};
 use crate::{
     error::{OpenError, StoreError},
-    journal::{Join, MEMBER_KEPT_US, MemberId, Members, Membership, Result, Roster, SHARDS_MAX},
+    journal::{Join, MEMBER_KEPT_US, MemberId, Members, Membership, Result, Roster, SHARDS_MAX, columns},
 };
 
 /// The database's clock: SQLite has none but the machine's.
@@ -133,7 +133,7 @@ impl Members for SqliteJournal {
                     let sql = "SELECT member FROM shards ORDER BY shard";
                     for owner in tx.prepare_cached(sql)?.query_map((), |row| match row.get_ref(0)? {
                         ValueRef::Null => Ok(None),
-                        _ => rows::member_id(row, 0).map(Some),
+                        _ => columns::member_id(row, 0).map(Some),
                     })? {
                         roster.shards.push(owner?);
                     }

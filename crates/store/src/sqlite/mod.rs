@@ -20,12 +20,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::{BadId, Timestamp};
-use rusqlite::{Connection, ErrorCode, Row};
+use base::Timestamp;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::{
     error::{OpenError, StoreError},
-    journal::{Journal, Result, Swept, Wake},
+    journal::{Journal, Result, Swept},
     migrate,
     tables::Tables,
 };
@@ -162,31 +162,4 @@ pub(crate) fn classify(err: rusqlite::Error) -> StoreError {
 /// Incarnations are drawn from a counter that starts at 1: they fit.
 pub(crate) fn i64_of(incarnation: u64) -> i64 {
     i64::try_from(incarnation).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn wake_column(wake: Wake) -> Option<i64> {
-    match wake {
-        Wake::Hot => None,
-        Wake::At(at) => Some(at.micros().min(i64::MAX - 1)),
-        Wake::OnCommand => Some(i64::MAX),
-    }
-}
-
-pub(crate) fn wake_of(column: Option<i64>) -> Wake {
-    match column {
-        None => Wake::Hot,
-        Some(i64::MAX) => Wake::OnCommand,
-        Some(at) => Wake::At(Timestamp::from_micros(at)),
-    }
-}
-
-fn id_column<T>(
-    row: &Row<'_>,
-    column: usize,
-    read: fn(&[u8]) -> std::result::Result<T, BadId>,
-) -> rusqlite::Result<T> {
-    let bytes = row.get_ref(column)?.as_blob()?;
-    read(bytes).map_err(|err| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(err))
-    })
 }
