@@ -9,7 +9,7 @@ use a2a::{
     A2aClient, CallError, Endpoint, FaultKind, Json,
     client::{CallOptions, End, Mode, Notice, Outcome},
     keys,
-    model::{Message, Part, Role, SendRequest},
+    model::{Message, Part, Role, SendRequest, TaskState},
 };
 use async_trait::async_trait;
 use base::{CallContext, FailureClass, Payload};
@@ -32,6 +32,9 @@ const NAMES_MAX: u64 = 100_000;
 const NAME_AGE_MAX: Duration = Duration::from_secs(3600);
 /// How long an agent may take to answer that it was told of a cut call.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an agent may take to confirm that it has cancelled an attempt that took too long. Of the attempt's limit this,
+/// or a tenth if that is less, is kept for it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// A call this old is bound: from here on recovery asks the agent instead of sending again.
 const BIND_AFTER: Duration = Duration::from_secs(1);
 
@@ -208,12 +211,16 @@ impl AgentCaller for A2aCaller {
     async fn call(&self, request: CallRequest, sink: Arc<dyn CallSink>) -> CallOutcome {
         match self.run(&request, sink.as_ref()).await {
             Ok(outcome) => ended(outcome),
-            Err(e) => CallOutcome::Failed {
-                class: e.class(),
-                message: e.to_string(),
-                outcome_known: !e.outcome_unknown(),
-                retry_after: e.retry_after(),
-            },
+            Err(e) => {
+                let stopped = matches!(e, CallError::Timeout { .. }) && self.stopped(&request).await;
+                let and = if stopped { "; the agent confirmed that it stopped" } else { "" };
+                CallOutcome::Failed {
+                    class: e.class(),
+                    message: format!("{e}{and}"),
+                    outcome_known: stopped || !e.outcome_unknown(),
+                    retry_after: e.retry_after(),
+                }
+            }
         }
     }
 
@@ -245,6 +252,28 @@ impl AgentCaller for A2aCaller {
 }
 
 impl A2aCaller {
+    /// Asks the agent to stop an attempt that took too long. Whether it is known then that nothing more comes of it: the
+    /// next attempt may be a new message. Never so of a call that must not be repeated: what it does may be done.
+    async fn stopped(&self, request: &CallRequest) -> bool {
+        if request.bind_early {
+            return false;
+        }
+        let named = request.bound.clone().or_else(|| self.names.get(&request.message_id));
+        let Some((task, _)) = named else { return false };
+        let mut options = CallOptions { idle_timeout: STOP_TIMEOUT, ..CallOptions::default() };
+        trace(&request.trace, &mut options);
+        let cancel = async {
+            let endpoint = self.endpoint(&request.agent, request.instance).await?;
+            self.client.cancel(&endpoint, &task, &options).await
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, cancel).await {
+            Ok(Ok(task)) => task.status.state == TaskState::Canceled,
+            // It lost its memory: nothing runs there.
+            Ok(Err(CallError::Fault(fault))) => fault.kind == FaultKind::TaskNotFound,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
     /// Asks the agent for the task that the message began. `Err`: there is nothing to cancel, or nothing known.
     async fn look_up(
         &self,
@@ -305,7 +334,7 @@ fn direct(i: &catalog::Interface, endpoint: &str) -> Option<Endpoint> {
 fn options(request: &CallRequest, settings: &A2aSettings) -> CallOptions {
     let mut options = CallOptions {
         idle_timeout: request.idle,
-        deadline: request.total.map(|t| tokio::time::Instant::now() + t),
+        deadline: request.total.map(|t| tokio::time::Instant::now() + t - STOP_TIMEOUT.min(t / 10)),
         response_limit_bytes: settings.response_bytes_max,
         ..CallOptions::default()
     };

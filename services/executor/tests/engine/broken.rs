@@ -48,7 +48,8 @@ async fn serve(answer: Vec<u8>, hold: bool, once: bool) -> String {
     url
 }
 
-async fn read_request(socket: &mut TcpStream) {
+/// The body.
+async fn read_request(socket: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     let mut chunk = [0; 4096];
     while let Ok(n @ 1..) = socket.read(&mut chunk).await {
@@ -57,9 +58,96 @@ async fn read_request(socket: &mut TcpStream) {
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")?.parse::<usize>().ok());
         if body.len() >= length.unwrap_or(0) {
-            return;
+            let body = seen.windows(4).position(|w| w == b"\r\n\r\n").map_or(seen.len(), |at| at + 4);
+            return String::from_utf8_lossy(&seen[body..]).into_owned();
         }
     }
+    String::new()
+}
+
+/// An agent that works on its first message for ever, and answers what any other message asks. `state`: what it says of
+/// that work when it is asked to cancel it; `None` = nothing.
+async fn stuck(state: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut first = None;
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let body: Value = serde_json::from_str(&read_request(&mut socket).await).unwrap();
+            let task = |state: &str| {
+                let task = json!({"id": "t1", "contextId": "c1", "status": {"state": state}});
+                json!({"jsonrpc": "2.0", "id": body["id"], "result": task})
+            };
+            let streamed = |task: &Value| {
+                let event = json!({"jsonrpc": "2.0", "id": body["id"], "result": {"task": task["result"]}});
+                format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {event}\n\n")
+                    .into_bytes()
+            };
+            let message = body["params"]["message"]["messageId"].as_str().map(str::to_owned);
+            let answer = match (body["method"].as_str().unwrap(), message, state) {
+                ("CancelTask", _, Some(state)) => http("200 OK", "", &task(state).to_string()),
+                ("CancelTask", _, None) => Vec::new(),
+                ("SendMessage" | "SendStreamingMessage", Some(id), _)
+                    if first.get_or_insert_with(|| id.clone()) == &id =>
+                {
+                    streamed(&task("TASK_STATE_WORKING"))
+                }
+                (method, Some(_), _) => {
+                    let mut done = task("TASK_STATE_COMPLETED");
+                    done["result"]["artifacts"] =
+                        json!([{"artifactId": "a", "parts": [{"data": {"fresh": true}}]}]);
+                    match method {
+                        "SendMessage" => {
+                            done["result"] = json!({"task": done["result"]});
+                            http("200 OK", "", &done.to_string())
+                        }
+                        _ => streamed(&done),
+                    }
+                }
+                ("SubscribeToTask", ..) => streamed(&task("TASK_STATE_WORKING")),
+                _ => http("200 OK", "", &task("TASK_STATE_WORKING").to_string()),
+            };
+            tokio::spawn(async move {
+                let _ = socket.write_all(&answer).await;
+                if !answer.windows(17).any(|w| w == b"connection: close") {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_agent_confirms_the_cancel_is_retried_as_a_new_message() {
+    let limit = Duration::from_secs(5);
+    let case = async |state: Option<&'static str>, effect: &str, status: Status| {
+        let world = world(&stuck(state).await, true, None);
+        let mut doing = task("t", json!({"retry": retry(2), "timeouts": {"attempt": duration(limit)}}));
+        doing["need"] = json!({"agent_type": "worker", "capability": "work"});
+        doing["effect"] = json!(effect);
+        world.plans.put("stuck", json!({"tasks": [doing]}));
+        let node = world.node().await;
+        let id = node.begin("stuck").await;
+        let settled = |v: &executor::engine::ExecutionView| {
+            v.status().is_final() || v.task_state("t") == Some("needs_decision")
+        };
+        let view = node.until("an end or a question", id, settled).await;
+        assert_eq!(view.status(), status, "{state:?} {effect}: {:?}", view.causes());
+        let cause = &view.causes()[0];
+        assert_eq!(cause.class, FailureClass::Timeout, "{state:?} {effect}");
+        assert!(cause.message.contains("no answer within"), "{state:?} {effect}: {cause:?}");
+        let confirmed = cause.message.contains("the agent confirmed that it stopped");
+        assert_eq!(confirmed, status == Status::Completed, "{state:?} {effect}: {cause:?}");
+        node.die().await;
+    };
+    tokio::join!(
+        case(Some("TASK_STATE_CANCELED"), "idempotent", Status::Completed),
+        case(Some("TASK_STATE_WORKING"), "idempotent", Status::Failed),
+        case(None, "idempotent", Status::Failed),
+        // What it does may be done: somebody has to look.
+        case(Some("TASK_STATE_CANCELED"), "irreversible", Status::Executing),
+    );
 }
 
 fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
