@@ -26,6 +26,7 @@ fn ok(source: &str) -> Compiled {
     assert_eq!(other, plan, "{source}");
     let formatted = format_definition(source, None).unwrap();
     assert_eq!(compile(&formatted, &Options::default()).compiled.unwrap().content_hash, first.content_hash);
+    workflow::Compiled::new(first.plan.clone()).unwrap_or_else(|error| panic!("{error}: {source}"));
     first
 }
 

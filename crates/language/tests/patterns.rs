@@ -88,6 +88,7 @@ fn every_built_in_pattern_expands_to_a_plan_that_its_canonical_form_reads_back()
         let again = again.compiled.unwrap_or_else(|| panic!("{name}: {:?}", again.findings));
         assert_eq!(again.plan.tasks, first.plan.tasks, "{name}");
         assert_eq!(again.canonical, first.canonical, "{name}");
+        workflow::Compiled::new(first.plan).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

@@ -3,23 +3,69 @@
 #![allow(clippy::unwrap_used)] // helpers of tests stand outside of them
 
 use base::Severity;
-use language::{Options, compile, render};
+use language::{Limits, Options, built_in_patterns, compile, parse_pattern, render};
 
 fn page() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/language.md")).unwrap()
 }
 
+/// Every `yaml` snippet of the pages, with the page it stands on.
+fn snippets() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut pages: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    pages.sort();
+    for path in pages {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let parts = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        found.extend(parts.map(|part| (name.clone(), part.to_owned())));
+    }
+    found
+}
+
+/// Whether a snippet is a definition, by the keys in its first column.
+fn is_definition(snippet: &str) -> bool {
+    const KEYS: &[&str] =
+        &["tasks:", "stages:", "steps:", "nodes:", "workflow:", "chain:", "graph:", "orchestration_pattern:"];
+    snippet.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
+}
+
 #[test]
-fn every_example_of_the_reference_compiles() {
+fn every_definition_in_the_documentation_compiles() {
+    let (mut definitions, mut patterns) = (0, 0);
+    for (page, snippet) in snippets() {
+        if snippet.starts_with("pattern:") {
+            patterns += 1;
+            let outcome = parse_pattern(&snippet, &Limits::default(), None);
+            assert_eq!(outcome.findings, [], "{}", render(&outcome.findings, &page, &snippet));
+        } else if is_definition(&snippet) {
+            definitions += 1;
+            let outcome = compile(&snippet, &Options::default());
+            let surprising = outcome.findings.iter().find(|f| f.code != "no-effect-yet");
+            assert_eq!(surprising, None, "{}", render(&outcome.findings, &page, &snippet));
+            let plan = outcome.compiled.unwrap().plan;
+            if let Err(error) = workflow::Compiled::new(plan) {
+                panic!("{page}: the plan does not run: {error}\n{snippet}");
+            }
+        }
+    }
+    assert!(definitions >= 35 && patterns >= 1, "{definitions} {patterns}");
+}
+
+#[test]
+fn every_built_in_pattern_has_its_parameters_and_an_example_in_the_reference() {
     let page = page();
-    let examples: Vec<&str> =
-        page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(examples.len() >= 7);
-    for example in examples {
-        let outcome = compile(example, &Options::default());
-        assert!(outcome.compiled.is_some(), "{}", render(&outcome.findings, "language.md", example));
-        let surprising = outcome.findings.iter().find(|f| f.code != "no-effect-yet");
-        assert_eq!(surprising, None);
+    for pattern in built_in_patterns() {
+        let (_, section) = page.split_once(&format!("\n### {}\n", pattern.name)).unwrap();
+        let section = section.split("\n### ").next().unwrap();
+        assert!(section.contains(&format!("orchestration_pattern: {}\n", pattern.name)), "{}", pattern.name);
+        for parameter in &pattern.parameters {
+            assert!(section.contains(&format!("| `{}` |", parameter.name)), "{}", parameter.name);
+        }
     }
 }
 
@@ -31,17 +77,7 @@ fn the_kept_keys_are_all_reported() {
     let paths: Vec<_> = outcome.findings.iter().map(|f| f.path.as_str()).collect();
     assert_eq!(
         paths,
-        [
-            "coordination.type",
-            "coordination.event_driven",
-            "coordination.graph_based",
-            "fault_tolerance.circuit_breaker",
-            "fault_tolerance.saga_pattern",
-            "compliance",
-            "constraints.complianceRequired",
-            "memory",
-            "task_queue"
-        ]
+        ["fault_tolerance.circuit_breaker", "compliance", "constraints.complianceRequired", "task_queue"]
     );
     assert!(outcome.findings.iter().all(|f| f.severity == Severity::Warning));
 }

@@ -89,6 +89,7 @@ fn sees(level: &Level<'_>, reader: Reader<'_>, read: &Read, root: &str) -> bool 
         (_, Place::Filter) if root == "event" => true,
         (_, Place::Caught) if root == "error" => true,
         (Reader::Undo(..), _) if root == "output" => true,
+        (Reader::Task(_, task), _) if root == "event" && task.on_event.is_some() => true,
         (Reader::Task(_, task) | Reader::Undo(_, task), Place::Input)
             if task.plan.spread != Spread::One && ITEM_ROOTS.contains(&root) =>
         {
