@@ -337,10 +337,16 @@ impl WorkflowFeed {
             });
             let again = match step.await {
                 Err(stop) => return stop,
-                Ok(Some(Some(Ok(message)))) => match self.pass_on(&out, message).await {
-                    Ok(()) => false,
-                    Err(stop) => return stop,
-                },
+                Ok(Some(Some(Ok(message)))) => {
+                    // Without a cursor of the caller: where the first executor begins.
+                    if complete_at.is_empty() {
+                        complete_at.clone_from(&message.cursor);
+                    }
+                    match self.pass_on(&out, message).await {
+                        Ok(()) => false,
+                        Err(stop) => return stop,
+                    }
+                }
                 Ok(Some(Some(Err(status)))) => match lost(&status) {
                     Ok(()) => true,
                     Err(stop) => return stop,

@@ -250,6 +250,22 @@ async fn a_workflow_is_followed_on_every_executor_and_each_event_is_told_once() 
 }
 
 #[tokio::test]
+async fn a_workflow_that_was_silent_until_its_stream_broke_misses_nothing() {
+    let door = Gateway::start().await;
+    let first = door.executor.next_watch();
+    let (mut socket, _) = connect_async(format!("ws://{}/ws/workflows/x", door.http())).await.unwrap();
+    // The executor says where the stream begins, and is gone before anything happens.
+    let opening = wire::WatchResponse { cursor: "c7".into(), ..Default::default() };
+    first.send(Ok(opening)).unwrap();
+    let again = door.executor.next_watch();
+    drop(first);
+    again.send(batch(vec![event(1, "one")], false)).unwrap();
+    let told = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(told.to_text().unwrap()).unwrap()["type"], "one");
+    assert_eq!(door.executor.log().opened, ["", "c7"]);
+}
+
+#[tokio::test]
 async fn a_refusal_in_the_middle_closes_with_its_code() {
     let door = Gateway::start().await;
     let watch = door.executor.next_watch();

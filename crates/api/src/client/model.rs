@@ -132,7 +132,8 @@ pub struct Execution {
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
-    /// Sequence number of the newest event.
+    /// Sequence number of the newest event; 0 in lists, which do not know it.
+    #[serde(skip_serializing_if = "is_zero")]
     pub last_seq: u64,
     /// What the caller said about the start.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -440,6 +441,10 @@ fn payload_opt<S: Serializer>(payload: &Option<Payload>, to: S) -> Result<S::Ok,
         None => map.serialize_entry("bytes", &payload.len())?,
     }
     map.end()
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn seconds<S: Serializer>(d: &Duration, to: S) -> Result<S::Ok, S::Error> {

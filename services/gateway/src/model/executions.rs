@@ -52,8 +52,9 @@ pub(crate) struct Execution {
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
-    /// Sequence number of the newest event: where to follow from.
-    pub last_seq: u64,
+    /// Sequence number of the newest event: where to follow from. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<u64>,
     /// What the caller said about the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value, required = false)]
@@ -87,7 +88,7 @@ impl From<wire::Execution> for Execution {
             created_at: e.created_at,
             started_at: some(e.started_at),
             completed_at: some(e.completed_at),
-            last_seq: e.last_seq,
+            last_seq: (e.last_seq > 0).then_some(e.last_seq),
             metadata: raw_some(e.metadata_json),
             waiting: e.waiting,
             queue_position: (e.queue_position > 0).then_some(e.queue_position),
