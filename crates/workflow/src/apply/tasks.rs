@@ -160,10 +160,11 @@ impl State {
             self.failures += 1;
         }
         self.note_cause(key, class, message, at);
-        self.end_task(key.task, TaskPhase::Failed, at);
+        // Before the end of its turn is looked at: a turn that failed gives nothing.
         if !tolerated {
             self.review.push_back(Review::Task(key.task));
         }
+        self.end_task(key.task, TaskPhase::Failed, at);
     }
 
     pub(super) fn recover_task(

@@ -10,7 +10,10 @@ use uuid::Uuid;
 use workflow::{
     Assignment, CallKey, CallPhase, CallState, Caller, Compiled, Created, Effect, Event, Input, Kind,
     Refusal, State, Status, TaskPhase, create, fold,
-    plan::{Backoff, Plan, RetryPolicy, TaskPlan},
+    plan::{
+        Backoff, Edge, Exhausted, Join, NodeKind, OutputSpec, Plan, Rest, RetryPolicy, Scope, ScopeMode,
+        TaskPlan,
+    },
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -92,6 +95,8 @@ pub(crate) struct Run {
     pub(crate) state: State,
     pub(crate) log: Vec<Event>,
     pub(crate) now: Timestamp,
+    /// The plan it began with.
+    pub(crate) plan: Arc<Compiled>,
 }
 
 impl Run {
@@ -114,15 +119,15 @@ impl Run {
     pub(crate) fn queued(plan: Plan, created: Created) -> Self {
         let plan = Arc::new(Compiled::new(plan).unwrap());
         let now = Timestamp::from_millis(1_000_000);
-        let (state, step) = create(ExecutionId::new(Uuid::from_u128(1)), plan, created, now);
-        Self { state, log: step.events, now }
+        let (state, step) = create(ExecutionId::new(Uuid::from_u128(1)), plan.clone(), created, now);
+        Self { state, log: step.events, now, plan }
     }
 
     /// Takes a step, keeps its facts and checks that a replay gives the same state.
     pub(crate) fn try_step(&mut self, input: Input) -> Result<Vec<Effect>, Refusal> {
         let step = self.state.step(&input, self.now)?;
         self.log.extend(step.events);
-        let replayed = fold(self.state.id(), self.state.plan().clone(), &self.log).unwrap();
+        let replayed = fold(self.state.id(), self.plan.clone(), &self.log).unwrap();
         assert_eq!(replayed, self.state, "the log gives another state after {input:?}");
         assert_eq!(self.state.seq(), self.log.len() as u64);
         Ok(step.effects)
@@ -144,7 +149,10 @@ impl Run {
 
     pub(crate) fn key(&self, name: &str) -> CallKey {
         let (task, item) = name.split_once('#').unwrap_or((name, "0"));
-        CallKey::new(self.state.plan().task_index(task).unwrap(), item.parse().unwrap())
+        CallKey::new(
+            self.state.find_task(task).unwrap_or_else(|| panic!("no task {task}")),
+            item.parse().unwrap(),
+        )
     }
     pub(crate) fn call(&self, name: &str) -> &CallState {
         self.state.call(self.key(name)).unwrap()
@@ -164,12 +172,8 @@ impl Run {
         dispatched.map(|call| self.name(call)).collect()
     }
     pub(crate) fn name(&self, call: CallKey) -> String {
-        let task = &self.state.plan().plan().tasks[call.task as usize].id;
-        if self.state.tasks()[call.task as usize].scattered {
-            format!("{task}#{}", call.item)
-        } else {
-            task.clone()
-        }
+        let task = self.state.task_path(call.task);
+        if self.state.tasks()[call.task as usize].scattered { format!("{task}#{}", call.item) } else { task }
     }
     /// JSON input of a call.
     pub(crate) fn input(&self, name: &str) -> Value {
@@ -257,6 +261,57 @@ impl Run {
     pub(crate) fn words_of_causes(&self) -> Vec<String> {
         self.state.causes().iter().map(|c| c.message.to_string()).collect()
     }
+    pub(crate) fn task(&self, path: &str) -> u32 {
+        self.key(path).task
+    }
+    /// JSON output of a task.
+    pub(crate) fn out(&self, path: &str) -> Value {
+        let task = &self.state.tasks()[self.task(path) as usize];
+        (*task
+            .output
+            .as_ref()
+            .unwrap_or_else(|| panic!("{path} has no output: {:?}", task.phase))
+            .json()
+            .unwrap())
+        .clone()
+    }
+    pub(crate) fn event(&mut self, id: &str, topic: &str, key: &str, payload: Value) -> Vec<Effect> {
+        self.try_event(id, topic, key, payload, 0).unwrap()
+    }
+    pub(crate) fn try_event(
+        &mut self,
+        id: &str,
+        topic: &str,
+        key: &str,
+        payload: Value,
+        priority: i32,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let event = Arc::new(workflow::UserEvent {
+            id: id.into(),
+            topic: topic.into(),
+            event_type: "".into(),
+            source: "test".into(),
+            key: key.into(),
+            payload: output(payload),
+            at: self.now,
+            priority,
+        });
+        self.try_step(Input::Event { event })
+    }
+    pub(crate) fn signal(&mut self, name: &str, payload: Value) -> Vec<Effect> {
+        self.step(Input::Signal {
+            name: name.into(),
+            payload: output(payload),
+            id: "".into(),
+            by: "ann".into(),
+        })
+    }
+    /// Folds the log anew, as a crash does.
+    pub(crate) fn crash(&mut self) -> Vec<Effect> {
+        let plan = self.plan.clone();
+        self.state = fold(self.state.id(), plan, &self.log).unwrap();
+        self.state.outstanding()
+    }
     pub(crate) fn is_running(&self, name: &str) -> bool {
         self.call(name).phase == CallPhase::Running
     }
@@ -278,4 +333,55 @@ pub(crate) fn dispatched(effects: &[Effect]) -> Vec<CallKey> {
         _ => None,
     });
     each.collect()
+}
+
+/// A task that is no call.
+pub(crate) fn node(id: &str, after: &[u32], kind: NodeKind) -> TaskPlan {
+    with(task(id, after), |t| t.kind = kind)
+}
+
+pub(crate) fn transform(id: &str, after: &[u32], value: Value) -> TaskPlan {
+    node(id, after, NodeKind::Transform { value })
+}
+
+pub(crate) fn fail(id: &str, after: &[u32], class: FailureClass) -> TaskPlan {
+    node(id, after, NodeKind::Fail { message: "no ${ input.q }".into(), class })
+}
+
+pub(crate) fn scope(id: &str, after: &[u32], mode: ScopeMode, tasks: Vec<TaskPlan>) -> TaskPlan {
+    node(id, after, NodeKind::Scope(Box::new(Scope { tasks, output: OutputSpec::Sinks, mode })))
+}
+
+pub(crate) fn edges(task: TaskPlan, edges: Vec<Edge>) -> TaskPlan {
+    with(task, |t| t.edges = edges)
+}
+
+pub(crate) fn join(task: TaskPlan, join: Join, rest: Rest) -> TaskPlan {
+    with(task, |t| (t.join, t.rest) = (join, rest))
+}
+
+/// An endless loop, to be changed.
+pub(crate) fn looped(max: u32) -> ScopeMode {
+    ScopeMode::Loop {
+        while_: None,
+        until: None,
+        max,
+        exhausted: Exhausted::Fail,
+        delay: None,
+        start: None,
+        carry: None,
+        history: false,
+        gather: false,
+    }
+}
+
+pub(crate) fn each(list: &str, width: Option<u32>) -> ScopeMode {
+    ScopeMode::ForEach {
+        list: list.into(),
+        width,
+        ordered: false,
+        join: Join::All,
+        rest: Rest::Cancel,
+        partial: false,
+    }
 }
