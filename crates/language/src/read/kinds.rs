@@ -35,13 +35,20 @@ impl Reading<'_> {
     pub(super) fn switch(&mut self, task: &mut Task, key: &Key, node: &Node, path: Path<'_>) {
         task.places.node = key.at;
         let (mut cases, mut otherwise, mut many) = (Vec::new(), None, false);
+        let mut said = false;
         match &node.data {
-            Data::List(_) => cases = self.cases(task, node, path),
+            Data::List(items) => {
+                said = !items.is_empty();
+                cases = self.cases(task, node, path);
+            }
             _ => {
                 for (key, value) in self.entries(node, path) {
                     let here = Path::Key(&path, &key.text);
                     match Plain::of(&key.text).as_str() {
-                        "cases" => cases = self.cases(task, value, here),
+                        "cases" => {
+                            said = !matches!(&value.data, Data::List(items) if items.is_empty());
+                            cases = self.cases(task, value, here);
+                        }
                         "otherwise" | "default" | "else" => {
                             let label = self.word(value, here);
                             task.extra().thens.push((label.clone(), label.clone(), value.at, true));
@@ -53,7 +60,7 @@ impl Reading<'_> {
                 }
             }
         }
-        if cases.is_empty() && otherwise.is_none() {
+        if !said && otherwise.is_none() {
             let message = "a switch has at least one case";
             self.report
                 .error("missing-key", node.at, path, message)

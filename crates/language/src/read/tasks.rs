@@ -330,15 +330,7 @@ impl Reading<'_> {
     /// `for_each: expression`, or a list as it is.
     fn for_each(&mut self, task: &mut Task, value: &Node, path: Path<'_>) {
         task.places.spread = value.at;
-        let list = match &value.data {
-            Data::List(_) => {
-                let text = value.value().to_string();
-                let literal = Node { at: value.at, data: Data::Text(text, None) };
-                self.expression(&literal, path, Place::ForEach, &mut task.places.reads)
-            }
-            _ => self.expression(value, path, Place::ForEach, &mut task.places.reads),
-        };
-        if let Some(list) = list {
+        if let Some(list) = self.list_of(value, path, Place::ForEach, &mut task.places.reads) {
             task.plan.spread = Spread::ForEach { list, width: None };
         }
     }

@@ -311,9 +311,6 @@ impl Reading<'_> {
             if let Spread::ForEach { list, .. } = std::mem::take(&mut task.plan.spread) {
                 turns.list = Some(list);
                 turns.width = task.count.take();
-            } else if turns.gathered && !turns.looped {
-                let message = "`gather` joins the turns of a list, and there is none";
-                self.bad_value(turns.at, path, message, "add `for_each: …`");
             }
             task = wrap(task);
         }

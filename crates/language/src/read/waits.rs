@@ -35,7 +35,7 @@ impl Reading<'_> {
     /// `wait`: a duration, or one of `timer`, `until`, `event`, `signal`, `approval` and `step`.
     pub(super) fn wait(&mut self, task: &mut Task, key: &Key, node: &Node, path: Path<'_>) {
         task.places.node = key.at;
-        let mut found: Option<Wait> = None;
+        let (mut found, mut said) = (None::<Wait>, !matches!(node.data, Data::Map(_)));
         let mut event = Awaited { topic: String::new(), filter: None, key: None, count: 1 };
         if !matches!(node.data, Data::Map(_)) {
             found = self.timer(task, node, path);
@@ -61,6 +61,7 @@ impl Reading<'_> {
                         continue;
                     }
                 };
+                said = true;
                 if let Some(wait) = wait
                     && found.replace(wait).is_some()
                 {
@@ -75,6 +76,7 @@ impl Reading<'_> {
         }
         match found {
             Some(wait) => task.plan.kind = NodeKind::Wait(wait),
+            None if said => task.plan.kind = NodeKind::Wait(Wait::Step),
             None => {
                 let message = "it does not say what is waited for";
                 self.report
