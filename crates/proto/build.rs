@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: &[&str] = &[
     "orchestra/common/v1/common.proto",
     "orchestra/event/v1/event.proto",
     "orchestra/executor/internal/v1/executor_internal_service.proto",
     "orchestra/executor/v1/cache_service.proto",
     "orchestra/executor/v1/executor_service.proto",
+    "orchestra/executor/v1/session_service.proto",
     "orchestra/log/v1/log.proto",
     "orchestra/planner/internal/v1/planner_internal_service.proto",
     "orchestra/planner/v1/planner_service.proto",

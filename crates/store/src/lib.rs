@@ -20,6 +20,7 @@ pub mod planner;
 mod postgres;
 pub mod registry;
 pub mod schedules;
+pub mod sessions;
 mod sqlite;
 mod tables;
 pub mod topics;

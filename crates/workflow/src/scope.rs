@@ -215,7 +215,8 @@ impl State {
     fn session_value(&self) -> Value {
         let settings = &self.created.settings;
         let history = settings.history.as_ref().map_or_else(|| json!([]), to_value);
-        json!({"id": &*settings.session, "history": history})
+        let vars = settings.vars.as_ref().map_or_else(|| json!({}), to_value);
+        json!({"id": &*settings.session, "vars": vars, "history": history})
     }
 
     /// `tasks.<id>.{output, status, error}` for the tasks that are named, or all of them when one is reached dynamically.

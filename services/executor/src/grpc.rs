@@ -81,6 +81,7 @@ fn start_of(request: pb::StartExecutionRequest) -> Result<StartRequest, Fault> {
         max_cpu_millis: options.max_cpu_millis,
         max_memory_bytes: options.max_memory_bytes,
         metadata_json: request.metadata_json,
+        session_id: request.session_id,
         wait: wait_of(request.wait_ms),
         own_id: None,
     })

@@ -17,6 +17,7 @@ mod plan_cache;
 pub mod planner;
 pub mod plans;
 mod role;
+pub mod sessions;
 mod wire;
 
 pub use role::{role, role_on};

@@ -6,10 +6,13 @@ use a2a::{A2aClient, client::ClientConfig};
 use anyhow::Context as _;
 use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
-    v1::{cache_service_server::CacheServiceServer, executor_service_server::ExecutorServiceServer},
+    v1::{
+        cache_service_server::CacheServiceServer, executor_service_server::ExecutorServiceServer,
+        session_service_server::SessionServiceServer,
+    },
 };
 use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
-use store::Journal;
+use store::{Journal, sessions::SessionStore};
 use workflow::plan::{Backoff, RetryPolicy};
 
 use crate::{
@@ -24,6 +27,7 @@ use crate::{
     internal::Internal,
     metrics,
     planner::PlannerPlans,
+    sessions::{SessionDoor, SessionOptions, Sessions, sweep},
 };
 
 /// The executor on the bus that the settings name.
@@ -67,7 +71,15 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
     let cluster = seat.start(engine.clone(), bus.clone(), Arc::new(Dialled::new(ctx.clone()))).await;
-    let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings));
+    let sessions = sessions(&settings, &journal, &engine, clock.clone());
+    let drain = ctx.drain.clone();
+    let swept = sessions.clone();
+    ctx.spawn("sessions", async move {
+        sweep(swept, async move { drain.stopped().await }).await;
+        Ok(())
+    });
+    let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings))
+        .with_sessions(sessions.clone());
     let max = settings.server.grpc_message_max.len();
     let forward = Forward::new(cluster.clone(), ctx.peers.clone(), max);
     let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward.clone()))
@@ -76,7 +88,10 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let inner = ExecutorInternalServiceServer::new(Internal::new(cluster.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
-    let mut service = Service::new().grpc(door).grpc(inner);
+    let talks = SessionServiceServer::new(SessionDoor::new(sessions))
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(max);
+    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks);
     if let Some(cache) = cache {
         metrics::export_cache(&ctx.metrics, &cache);
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));
@@ -122,6 +137,24 @@ async fn open_journal(settings: &Settings) -> anyhow::Result<Arc<dyn Journal>> {
         tracing::warn!("{warning}");
     }
     Ok(journal)
+}
+
+fn sessions(
+    settings: &Settings,
+    journal: &Arc<dyn Journal>,
+    engine: &Engine,
+    clock: Arc<SystemClock>,
+) -> Sessions {
+    let own = &settings.sessions;
+    let options = SessionOptions {
+        vars_max: own.vars_max as usize,
+        vars_bytes_max: own.vars_size_max.len(),
+        turns_max: u64::from(own.turns_max),
+        turns_bytes_max: own.turns_size_max.0,
+        history: own.history,
+        retention: own.retention,
+    };
+    Sessions::new(SessionStore::new(journal.tables()), engine.clone(), clock, options)
 }
 
 fn result_cache(settings: &Settings, clock: Arc<SystemClock>) -> Option<Arc<ResultCache>> {

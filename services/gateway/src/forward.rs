@@ -18,6 +18,7 @@ pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.planner.v1.PlannerService", "planner"),
     ("orchestra.executor.v1.ExecutorService", "executor"),
     ("orchestra.executor.v1.CacheService", "executor"),
+    ("orchestra.executor.v1.SessionService", "executor"),
 ];
 
 /// Names of the contracts.

@@ -22,7 +22,7 @@ use crate::{
     live,
     model::{agents::AgentDefinition, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
-    rest::{agents, cache, executions, letters, start, state, steer, workflows},
+    rest::{agents, cache, executions, letters, sessions, start, state, steer, workflows},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -38,6 +38,7 @@ use crate::{
         (name = "workflows", description = "Definitions, their versions, plans and status."),
         (name = "executions", description = "Executions: started once, run durably, observed and steered."),
         (name = "cache", description = "The result cache: answers of pure capabilities, and values of your own."),
+        (name = "sessions", description = "What executions share: variables and a conversation."),
         (name = "live", description = "What happens, as it happens: WebSocket and server-sent events."),
         (name = "operations", description = "Health, metrics, capacity, dead letters.")
     ),
@@ -79,6 +80,15 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(cache::cache_stats))
         .routes(routes!(cache::get_cache_entry, cache::set_cache_entry, cache::delete_cache_entry))
         .routes(routes!(cache::invalidate_cache))
+        .routes(routes!(sessions::list_sessions, sessions::create_session))
+        .routes(routes!(sessions::get_session, sessions::delete_session))
+        .routes(routes!(
+            sessions::get_session_variable,
+            sessions::set_session_variable,
+            sessions::delete_session_variable
+        ))
+        .routes(routes!(sessions::session_history, sessions::append_session_turn))
+        .routes(routes!(sessions::session_executions))
         .routes(routes!(letters::list_dead_letters))
         .routes(routes!(letters::redrive_dead_letter))
         .routes(routes!(state::health))

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     command::{
         agents, cache, capacity, completions, config, dead_letters, dev, executions, fmt, health, migrate,
-        plan, run, serve, validate, workflows,
+        plan, run, serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Agents: list, get, register, import a card, delete.
     #[command(subcommand, visible_alias = "agent", after_help = agents::EXAMPLES)]
     Agents(agents::Command),
+    /// Sessions: variables and a conversation that executions share.
+    #[command(subcommand, visible_alias = "session", after_help = sessions::EXAMPLES)]
+    Sessions(sessions::Command),
     /// The result cache: numbers, single values, patterns.
     #[command(subcommand, after_help = cache::EXAMPLES)]
     Cache(cache::Command),
@@ -150,6 +153,10 @@ mod tests {
             "agents import http://127.0.0.1:9000 --id x",
             "agents delete a --force",
             "dead-letters redrive 1",
+            "run a.yaml --session ada",
+            "sessions history ada --all",
+            "session set ada n 1 --expected-version 2",
+            "sessions say ada hello --role system",
             "cache stats",
             "cache set n k {} --ttl 5m",
             "cache invalidate n ^user:",
@@ -180,6 +187,7 @@ mod tests {
             "serve",
             "completions klingon",
             "cache set n k 1 --ttl 0",
+            "sessions set a b",
         ] {
             let words = std::iter::once("orchestra").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

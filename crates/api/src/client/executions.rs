@@ -84,6 +84,12 @@ impl Start {
         self.message.metadata_json = metadata.to_string();
         self
     }
+    /// The session that it belongs to, made when it is not there; without one what the workflow says, else none.
+    #[must_use]
+    pub fn session(mut self, session_id: impl Into<String>) -> Self {
+        self.message.session_id = session_id.into();
+        self
+    }
     fn options(&mut self) -> &mut wire::ExecutionOptions {
         self.message.options.get_or_insert_default()
     }

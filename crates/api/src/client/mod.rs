@@ -22,6 +22,7 @@ mod cache;
 mod executions;
 mod many;
 mod model;
+mod sessions;
 mod watch;
 mod workflows;
 
@@ -50,6 +51,7 @@ pub use many::Ran;
 pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,
 };
+pub use sessions::{Session, SessionExecution, SessionTurn, SessionVariable};
 pub use watch::{Update, Watch};
 pub use workflows::{Defined, Explained, Source, Validated, Workflow, WorkflowFilter};
 

@@ -30,8 +30,8 @@ pub use leaf::{Backoff, Bytes, CacheStrategy, Leaf, LogFormat, PeerAddress, Secr
 pub use reference::reference;
 pub use settings::{
     BusSettings, CacheSettings, DatabaseSettings, ExecutorSettings, GatewaySettings, NodeSettings,
-    PeerSettings, PlannerSettings, Ports, RegistrySettings, RetrySettings, ServerSettings, Settings,
-    TelemetrySettings,
+    PeerSettings, PlannerSettings, Ports, RegistrySettings, RetrySettings, ServerSettings, SessionSettings,
+    Settings, TelemetrySettings,
 };
 pub use tree::Entry;
 

@@ -47,6 +47,8 @@ section! {
             executor: ExecutorSettings;
             /// The executor's result cache.
             cache: CacheSettings;
+            /// Sessions: what executions share.
+            sessions: SessionSettings;
             /// The gateway: the public door.
             gateway: GatewaySettings;
         }
@@ -309,6 +311,24 @@ section! {
         namespaces_max: u32 = 1_000, in 1..=1_000_000;
         /// Remembers every call of a pure capability; else only those of tasks with `cache`.
         all_pure: bool = false;
+    }
+}
+
+section! {
+    /// Sessions: variables and a conversation that executions share.
+    SessionSettings {
+        /// Variables of one session.
+        vars_max: u32 = 200, in 1..=100_000;
+        /// Bytes of one session's variables together, as JSON.
+        vars_size_max: Bytes = Bytes::kib(256), in Bytes::kib(1)..=Bytes::mib(4);
+        /// Turns of one session's conversation; the oldest go.
+        turns_max: u32 = 1_000, in 1..=1_000_000;
+        /// Bytes of one session's conversation; the oldest turns go.
+        turns_size_max: Bytes = Bytes::mib(1), in Bytes::kib(4)..=Bytes::mib(256);
+        /// Turns that an execution loads when its workflow does not say; 0 = none.
+        history: u32 = 20, in 0..=1_000;
+        /// Sessions that nobody has changed for this long are deleted. Unset: never.
+        retention: Option<Duration> = None;
     }
 }
 

@@ -49,6 +49,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 2, "0002_cuts"),
         migration!("executor", 3, "0003_topics"),
         migration!("executor", 4, "0004_hooks"),
+        migration!("executor", 5, "0005_sessions"),
     ],
 };
 

@@ -34,6 +34,7 @@ mod db;
 mod hooks;
 mod planner;
 mod registry;
+mod sessions;
 
 fn sqlite() -> (Database, Box<dyn Any>) {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 mod letters;
 mod query;
+mod session;
 mod start;
 mod watch;
 
@@ -41,6 +42,7 @@ pub struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Arc<dyn bus::Bus>,
     pub(crate) defaults: Arc<Defaults>,
+    pub(crate) sessions: Option<crate::sessions::Sessions>,
 }
 
 impl App {
@@ -52,7 +54,7 @@ impl App {
         bus: Arc<dyn bus::Bus>,
         defaults: Defaults,
     ) -> Self {
-        Self { engine, journal, clock, bus, defaults: Arc::new(defaults) }
+        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None }
     }
 
     /// Steers an execution. Answered after the commit.

@@ -46,6 +46,8 @@ pub struct StartRequest {
     pub metadata_json: String,
     /// Wait for the end this long.
     pub wait: Option<Duration>,
+    /// Session that it belongs to; empty = what the workflow says, else none.
+    pub session_id: String,
     /// The id to use when the caller gives neither id nor key; `None` = drawn here.
     pub own_id: Option<ExecutionId>,
 }
@@ -91,6 +93,7 @@ impl App {
             }
             None => (None, None),
         };
+        let created = self.in_session(context, &request, &plan, id, created).await?;
         let (tenant, workflow_id) = (context.tenant.clone(), plan.workflow_id);
         let start = Start { id, tenant, plan, created, request_hash: hash, exclusive, reply, ended };
         let begun = self.engine.begin(start, started).await;
@@ -248,6 +251,10 @@ fn identity(
         request.max_cpu_millis,
         request.max_memory_bytes,
     ];
+    // Only where there is one: earlier starts keep their hash.
+    if !request.session_id.is_empty() {
+        hasher.update(b"session").update(request.session_id.as_bytes());
+    }
     for number in numbers {
         hasher.update(&number.to_le_bytes());
     }

@@ -50,10 +50,7 @@ impl Lane {
             execution: id,
             call,
             tenant: hot.tenant.clone(),
-            priority: state
-                .created()
-                .priority
-                .saturating_add(state.task_plan(call.task).priority),
+            priority: state.created().priority.saturating_add(state.task_plan(call.task).priority),
             since: match ready.phase {
                 CallPhase::Ready(from) => from,
                 _ => now,
@@ -428,13 +425,7 @@ pub(crate) fn message_id(state: &State, call: CallKey) -> Option<Uuid> {
 }
 
 /// A stable name: the same for every process that makes it.
-fn name(
-    kind: &str,
-    id: ExecutionId,
-    (task, generation): (&str, u32),
-    item: u32,
-    retry: Option<u32>,
-) -> Uuid {
+fn name(kind: &str, id: ExecutionId, (task, generation): (&str, u32), item: u32, retry: Option<u32>) -> Uuid {
     let mut hasher = blake3::Hasher::new();
     hasher.update(kind.as_bytes()).update(id.as_bytes()).update(&generation.to_le_bytes());
     hasher.update(task.as_bytes()).update(&[0]).update(&item.to_le_bytes());

@@ -188,6 +188,9 @@ impl Lane {
         }
         Self::send_live(&mut hot.watchers, &Live::Ended);
         self.shared.metrics.ended(&hot.state);
+        if !hot.state.created().settings.session.is_empty() {
+            self.shared.session_ended.notify_one();
+        }
         self.drop_place(&hot);
     }
 

@@ -164,6 +164,8 @@ pub(crate) struct EngineShared {
     pub(crate) fatal: Arc<dyn Fn(&str) + Send + Sync>,
     publisher: Option<Arc<dyn Publisher>>,
     pub(crate) links: OnceLock<Links>,
+    /// Told when an execution of a session has ended.
+    pub(crate) session_ended: Arc<tokio::sync::Notify>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
     pub(crate) teller: cuts::Teller,
     pub(crate) log_schemas: upgrade::Schemas,
@@ -235,6 +237,7 @@ impl Engine {
             admission: Arc::new(Admission::new(limits.concurrent_max, limits.start_queue_max)),
             members: ArcSwap::from_pointee(members),
             links: OnceLock::new(),
+            session_ended: Arc::default(),
             cache: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
@@ -264,6 +267,11 @@ impl Engine {
     /// Ties it to the other replicas; only the first time counts. Before the first [`Engine::acquire`].
     pub(crate) fn connect(&self, links: Links) {
         let _ = self.shared.links.set(links);
+    }
+
+    /// Told whenever an execution of a session has ended here; its end is on disk.
+    pub(crate) fn session_ended(&self) -> Arc<tokio::sync::Notify> {
+        self.shared.session_ended.clone()
     }
 
     /// Remembers answers of pure capabilities in `cache`; only the first time counts. Before the first

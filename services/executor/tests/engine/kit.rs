@@ -39,7 +39,9 @@ impl Plans {
     pub(crate) fn put(&self, name: &str, mut plan: Value) {
         let mut all = self.0.lock().unwrap();
         let versions = all.entry(name.to_owned()).or_default();
-        plan["schema"] = json!(1);
+        if plan["schema"].is_null() {
+            plan["schema"] = json!(1);
+        }
         plan["name"] = json!(name);
         plan["version"] = json!((versions.len() + 1).to_string());
         versions.push(plan);

@@ -12,6 +12,7 @@ mod kit;
 mod limits;
 mod memo;
 mod reads;
+mod sessions;
 mod storm;
 mod timers;
 mod write_ahead;

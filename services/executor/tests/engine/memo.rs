@@ -27,7 +27,7 @@ fn plan(more: Value) -> Value {
         json!({"need": {"agent_type": "worker", "capabilities": ["summarise"], "capability": "summarise"}});
     let mut own = task("t", need);
     own.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({"tasks": [own]})
+    json!({"schema": 2, "tasks": [own]})
 }
 
 fn with_cache(node: &Node, options: CacheOptions, world: &World) -> Arc<ResultCache> {

@@ -48,6 +48,9 @@ pub(crate) struct StartRequest {
     pub metadata: Option<Raw>,
     /// Bounds of this execution.
     pub execution_options: Option<ExecutionOptions>,
+    /// Session that it belongs to, made when it is not there; absent = what the workflow says, else none.
+    #[schema(max_length = 200)]
+    pub session_id: Option<String>,
 }
 
 impl StartRequest {

@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod cache;
 pub(crate) mod executions;
 pub(crate) mod letters;
+pub(crate) mod sessions;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod steer;

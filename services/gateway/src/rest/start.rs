@@ -121,6 +121,7 @@ async fn start(
         inline_source,
         inline_format: inline_format.into(),
         wait_ms: 0,
+        session_id: request.session_id.unwrap_or_default(),
     };
     let answer = send(app, &waiting(app, ctx, wait), message, wait).await?;
     let status = if answer.execution.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -21,6 +21,7 @@ use proto::{
             cache_service_server::CacheServiceServer,
             command_execution_request::Command,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
+            session_service_server::SessionServiceServer,
         },
     },
 };
@@ -70,6 +71,7 @@ impl FakeExecutor {
             let service = Service::new()
                 .grpc(ExecutorServiceServer::new(fake.clone()))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
+                .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));
             async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
         })

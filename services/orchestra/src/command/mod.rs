@@ -15,6 +15,7 @@ mod page;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod sessions;
 pub(crate) mod validate;
 pub(crate) mod workflows;
 
@@ -72,6 +73,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Executions(command) => block_on(executions::run(context, command)),
         Command::Agents(command) => block_on(agents::run(context, command)),
         Command::Cache(command) => block_on(cache::run(context, command)),
+        Command::Sessions(command) => block_on(sessions::run(context, command)),
         Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),
         Command::Capacity => block_on(capacity::run(context)),
         Command::Health(args) => block_on(health::run(context, &args)),

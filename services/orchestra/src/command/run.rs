@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Timeout of the whole execution, in place of the workflow's.
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
+    /// Session that it belongs to: it sees and continues the session's variables and conversation.
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
 }
 
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
@@ -66,6 +69,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     }
     if let Some(key) = &args.key {
         start = start.key(key);
+    }
+    if let Some(session) = &args.session {
+        start = start.session(session);
     }
     let started = client.start(&start).await?;
     let id = started.execution_id.clone();
