@@ -89,13 +89,15 @@ pub struct Step {
     pub events: Vec<Event>,
     /// What to do once they are committed.
     pub effects: Vec<Effect>,
+    /// The state right after each checkpoint among the facts, in order.
+    pub checkpoints: Vec<State>,
 }
 
 /// Starts an execution: the state and the facts of its creation. Nothing runs before [`Input::Admit`].
 pub fn create(id: ExecutionId, plan: Arc<Compiled>, created: Created, now: Timestamp) -> (State, Step) {
     let created = Arc::new(created);
     let state = State::begin(id, plan, created.clone(), now);
-    (state, Step { events: vec![Event { at: now, kind: Kind::Created(created) }], effects: vec![] })
+    (state, Step { events: vec![Event { at: now, kind: Kind::Created(created) }], ..Step::default() })
 }
 
 /// Folds a log. `None` when it does not begin with a creation.
@@ -170,6 +172,10 @@ impl State {
         }
         let event = Event { at, kind };
         self.apply(&event);
+        // More may follow in the same step: what a checkpoint says is how things stood at it.
+        if matches!(event.kind, Kind::Paused { .. } | Kind::Checkpoint { .. }) {
+            step.checkpoints.push(self.clone());
+        }
         step.events.push(event);
     }
 

@@ -123,7 +123,7 @@ pub(crate) struct Page {
     pub(crate) last: i64,
 }
 
-/// What these rows of one execution say, with the state folded as it was when each was written.
+/// What these rows of one execution say, with the state folded as it was at each event.
 async fn present_rows(
     shared: Arc<EngineShared>,
     shard: u16,
@@ -135,18 +135,21 @@ async fn present_rows(
     let mut out = Vec::with_capacity(wanted.len());
     let mut state = None;
     for (pos, events) in shared.read_rows(&row.tenant, id).await? {
-        match &mut state {
-            None => state = workflow::fold(id, plan.compiled.clone(), &events),
-            Some(state) => events.iter().for_each(|event| state.apply(event)),
+        let mut said = Vec::new();
+        for event in &events {
+            match &mut state {
+                None => state = workflow::fold(id, plan.compiled.clone(), [event]),
+                Some(state) => state.apply(event),
+            }
+            let Some(state) = &state else {
+                return Err(Fault::new(ErrorCode::Internal, format!("the log of {id} has no beginning")));
+            };
+            if wanted.contains_key(&pos) {
+                said.extend(present(state, state.seq(), event));
+            }
         }
-        let Some(state) = &state else {
-            return Err(Fault::new(ErrorCode::Internal, format!("the log of {id} has no beginning")));
-        };
         if wanted.contains_key(&pos) {
-            let first = state.seq() + 1 - events.len() as u64;
-            let events =
-                events.iter().zip(first..).flat_map(|(event, seq)| present(state, seq, event)).collect();
-            out.push(Row { shard, pos, tenant: row.tenant.clone(), events: Arc::new(events) });
+            out.push(Row { shard, pos, tenant: row.tenant.clone(), events: Arc::new(said) });
         }
     }
     Ok(out)

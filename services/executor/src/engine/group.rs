@@ -281,13 +281,15 @@ impl super::EngineShared {
                 schema,
                 body,
             });
-            item.checkpoint = checkpoint_of(&hot.state, &pending.events, first_seq);
+            item.checkpoint = checkpoint_of(&pending.checkpoints, &pending.events, first_seq);
             flight.pos = *next_pos;
             *next_pos += 1;
             if self.publishes() || !hot.watchers.is_empty() || followers > 0 {
                 let numbered = pending.events.iter().zip(first_seq..);
+                // As history has it: a checkpoint says how things stood at it, whatever followed in this group.
+                let at = |seq| pending.checkpoints.iter().find(|s| s.seq() == seq).unwrap_or(&hot.state);
                 flight.publish =
-                    Arc::new(numbered.flat_map(|(event, seq)| present(&hot.state, seq, event)).collect());
+                    Arc::new(numbered.flat_map(|(event, seq)| present(at(seq), seq, event)).collect());
             }
             hot.grouped_seq += pending.events.len() as u64;
             self.metrics.events(&hot.state, &pending.events);
@@ -430,7 +432,8 @@ fn summary(state: &State) -> Summary {
     }
 }
 
-fn checkpoint_of(state: &State, events: &[workflow::Event], first_seq: u64) -> Option<CheckpointWrite> {
+/// `states`: right after each checkpoint among the events.
+fn checkpoint_of(states: &[State], events: &[workflow::Event], first_seq: u64) -> Option<CheckpointWrite> {
     let (seq, at, id) = (first_seq..)
         .zip(events)
         .filter_map(|(seq, event)| match &event.kind {
@@ -440,6 +443,7 @@ fn checkpoint_of(state: &State, events: &[workflow::Event], first_seq: u64) -> O
             _ => None,
         })
         .last()?;
+    let state = states.iter().find(|state| state.seq() == seq)?;
     let data = checkpoint_data(state, &id.to_string());
     Some(CheckpointWrite {
         checkpoint_id: id,

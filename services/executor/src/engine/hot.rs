@@ -53,6 +53,8 @@ pub(crate) struct OpenCall {
 #[derive(Default)]
 pub(crate) struct Pending {
     pub(crate) events: Vec<Event>,
+    /// The state right after each checkpoint among them.
+    pub(crate) checkpoints: Vec<State>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) after: Vec<After>,
     pub(crate) inbox_done: Vec<uuid::Uuid>,

@@ -282,6 +282,7 @@ impl Lane {
         let mut dispatch = Vec::new();
         if let Some(hot) = self.hot.get_mut(&id) {
             hot.pending.events.extend(step.events);
+            hot.pending.checkpoints.extend(step.checkpoints);
             hot.idle_since = None;
             hot.parking = false;
             for effect in step.effects {

@@ -1,11 +1,15 @@
 //! What followers and readers see: everything, once, in order, and never ahead of the disk.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use base::{ExecutionId, WorkflowId};
 use executor::{
     app::{ListQuery, WorkflowCursor},
-    engine::PublicEvent,
+    engine::{Command, PublicEvent},
 };
 use futures::StreamExt as _;
 use serde_json::json;
@@ -65,6 +69,62 @@ async fn history_pages_join_to_the_whole_and_keep_what_belongs_together() {
             }
         }
         assert_eq!(joined, whole, "pages of {limit}");
+    }
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_followers_see_of_a_busy_execution_is_its_history_event_for_event() {
+    let world = World::sqlite();
+    let tasks: Vec<_> = (0..24u32)
+        .map(|n| {
+            let after: Vec<u32> = n.checked_sub(8).into_iter().collect();
+            task(&format!("t{n}"), json!({"after": after, "retry": retry(2)}))
+        })
+        .collect();
+    world.plans.put("busy", json!({ "tasks": tasks }));
+    world.agents.open(false);
+    let node = world.node().await;
+    let id = node.begin("busy").await;
+    calls(&world.agents, 8).await;
+    let following = follow(&node, id, 0);
+    let steering = async {
+        let (pause, resume) = (|| Command::Pause { reason: "look".into() }, || Command::Resume);
+        node.journal.set(Way::Held);
+        let before = node.journal.arrived.load(Ordering::SeqCst);
+        let context = me();
+        let mut first = Box::pin(node.app.command(&context, id, pause()));
+        testkit::wait_for("the first pause on its way to disk", SOON, async || {
+            let pending = futures::poll!(&mut first).is_pending();
+            (pending && node.journal.arrived.load(Ordering::SeqCst) > before).then_some(())
+        })
+        .await;
+        // All of this shares the next group: another checkpoint, and what came after it.
+        let mut more = Box::pin(futures::future::join(
+            node.app.command(&context, id, resume()),
+            node.app.command(&context, id, pause()),
+        ));
+        assert!(futures::poll!(&mut more).is_pending());
+        world.agents.open(true);
+        testkit::wait_for("the answers", SOON, async || (world.agents.waiting() == 0).then_some(())).await;
+        node.journal.set(Way::Open);
+        first.await.unwrap();
+        let (resumed, paused) = more.await;
+        (resumed.unwrap(), paused.unwrap());
+        node.command(id, resume()).await.unwrap();
+    };
+    let ((live, ended), ()) = tokio::join!(following, steering);
+    assert!(ended);
+    let written = history(&node, id).await;
+    assert_eq!(live.len(), written.len());
+    for (live, written) in live.iter().zip(&written) {
+        assert_eq!(live, written);
+    }
+    assert_eq!(live.iter().filter(|e| e.kind == "checkpoint.created").count(), 2);
+    let stored = node.journal.list_checkpoints(&base::Tenant::default(), id).await.unwrap();
+    for (stored, live) in stored.iter().zip(live.iter().filter(|e| e.kind == "checkpoint.created")) {
+        let snapshot: serde_json::Value = serde_json::from_str(&stored.state_snapshot).unwrap();
+        assert_eq!((snapshot, stored.seq), (live.data["state_snapshot"].clone(), live.seq as i64));
     }
     node.die().await;
 }
