@@ -21,6 +21,7 @@ mod range;
 mod read;
 mod render;
 mod report;
+mod schema;
 mod shape;
 mod text;
 
@@ -42,6 +43,7 @@ pub use pattern::{
 };
 pub use range::VersionRange;
 pub use render::render;
+pub use schema::definition_schema;
 pub use text::Format;
 
 /// What the installation sets for definitions that do not say.

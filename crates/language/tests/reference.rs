@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests stand outside of them
 
 use base::Severity;
-use language::{Limits, Options, built_in_patterns, compile, parse_pattern, render};
+use language::{Limits, Options, built_in_patterns, compile, definition_schema, parse_pattern, render};
 
 fn page() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/language.md")).unwrap()
@@ -117,4 +117,59 @@ fn formatting_touches_white_space_only() {
     let json = language::format_definition("{\"name\":\"w\",\"tasks\":[{\"id\":\"a\"}]}", None).unwrap();
     assert!(json.starts_with("{\n  \"name\": \"w\""), "{json}");
     assert_eq!(language::format_definition("a: [", None).unwrap_err()[0].code, "syntax");
+}
+
+#[test]
+fn the_json_schema_accepts_every_example() {
+    let schema = definition_schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let check = |name: &str, source: &str| {
+        // Read as the compiler reads it: the metadata of a definition keeps any value as it is.
+        let value = yaml_value(source);
+        let wrong: Vec<String> =
+            validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(wrong.is_empty(), "{name}: {wrong:#?}\n{source}");
+    };
+    let mut seen = 0;
+    for (page, snippet) in
+        snippets().into_iter().filter(|(_, s)| is_definition(s) && !s.starts_with("pattern:"))
+    {
+        check(&page, &snippet);
+        seen += 1;
+    }
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    for dir in [
+        "tests/data/s0",
+        "tests/data/s1",
+        "tests/data/s2",
+        "tests/data/s3",
+        "tests/data/s4",
+        "../../examples",
+    ] {
+        for entry in std::fs::read_dir(format!("{root}{dir}")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "yaml" || e == "json") {
+                check(&path.to_string_lossy(), &std::fs::read_to_string(&path).unwrap());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+    for (wrong, what) in [
+        ("name: w\ntaks: []\n", "an unknown key"),
+        ("name: w\ntasks: [{id: a, effect: harmless}]\n", "an unknown word"),
+        ("name: w\ntasks: [{id: a, loop: {until: x, maxx: 3}}]\n", "an unknown key further in"),
+        ("name: w\nlimits: {max_calls: many}\n", "a text where a number stands"),
+    ] {
+        assert!(!validator.is_valid(&yaml_value(wrong)), "{what}");
+    }
+}
+
+/// A YAML or JSON text as a value, by way of the language's own reader: metadata is kept as it is.
+fn yaml_value(source: &str) -> serde_json::Value {
+    let indented: String = source.lines().map(|line| format!("    {line}\n")).collect();
+    let holder = format!("name: holder\ntasks: [{{id: a}}]\nmetadata:\n  held:\n{indented}");
+    let outcome = compile(&holder, &Options::default());
+    outcome.compiled.unwrap_or_else(|| panic!("{:?}\n{holder}", outcome.findings)).plan.metadata["held"]
+        .clone()
 }

@@ -28,7 +28,8 @@ const BACKOFFS: &[(&str, Backoff)] = &[
     ("constant", Backoff::Fixed),
 ];
 
-const RETRY_KEYS: &[&str] =
+/// Keys of a retry policy.
+pub(crate) const RETRY_KEYS: &[&str] =
     &["max_attempts", "backoff", "base_delay", "max_delay", "retry_on", "retryable_errors"];
 
 impl Reading<'_> {

@@ -22,7 +22,6 @@ pub(crate) const LOOP_KEYS: &[&str] =
 /// Keys of `gather` for the turns of a list.
 pub(crate) const GATHER_KEYS: &[&str] = &["join", "rest", "partial"];
 /// Keys beside `tasks` that say how often they run.
-#[cfg(test)]
 pub(crate) const TURN_KEYS: &[&str] =
     &["loop", "while", "until", "max", "for_each", "items", "max_parallel", "buffer", "ordered", "gather"];
 
