@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "orchestra/executor/v1/cache_service.proto",
     "orchestra/executor/v1/executor_service.proto",
     "orchestra/executor/v1/session_service.proto",
+    "orchestra/executor/v1/hook_service.proto",
     "orchestra/log/v1/log.proto",
     "orchestra/planner/internal/v1/planner_internal_service.proto",
     "orchestra/planner/v1/planner_service.proto",

@@ -69,6 +69,8 @@ pub enum FailureClass {
     Operator,
     /// The budget of the execution is spent.
     Budget,
+    /// A hook stands against the call.
+    Hook,
 }
 
 impl FailureClass {
@@ -87,6 +89,7 @@ impl FailureClass {
         Self::Definition,
         Self::Operator,
         Self::Budget,
+        Self::Hook,
     ];
     /// The text form used in definitions, logs and answers.
     pub const fn as_str(self) -> &'static str {
@@ -104,6 +107,7 @@ impl FailureClass {
             Self::Definition => "definition",
             Self::Operator => "operator",
             Self::Budget => "budget",
+            Self::Hook => "hook",
         }
     }
     /// Reads the text form.

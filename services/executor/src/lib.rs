@@ -11,6 +11,7 @@ pub mod engine;
 mod fleet;
 mod forward;
 pub mod grpc;
+pub mod hooks;
 pub mod internal;
 mod metrics;
 mod plan_cache;

@@ -8,7 +8,7 @@ use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
     v1::{
         cache_service_server::CacheServiceServer, executor_service_server::ExecutorServiceServer,
-        session_service_server::SessionServiceServer,
+        hook_service_server::HookServiceServer, session_service_server::SessionServiceServer,
     },
 };
 use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
@@ -19,11 +19,12 @@ use crate::{
     agents::{A2aCaller, A2aSettings},
     app::{App, Defaults},
     cache::{CacheDoor, CacheOptions, ResultCache, Strategy},
-    cluster::{Dialled, Options, Seat},
+    cluster::{Cluster, Dialled, Options, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
     fleet,
     forward::Forward,
     grpc::Executor,
+    hooks::{HookDoor, HookOptions, HookParts, Hooks},
     internal::Internal,
     metrics,
     planner::PlannerPlans,
@@ -50,6 +51,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let end = ctx.fatal();
     let fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |why: &str| end.end(why));
     let seat = Seat::join(cluster_options(&ctx), journal.clone(), clock.clone(), fatal.clone()).await?;
+    let me = seat.me().clone();
     let counts = Arc::new(EngineMetrics::new(&ctx.metrics));
     let engine = Engine::start(Parts {
         journal: journal.clone(),
@@ -71,6 +73,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
     let cluster = seat.start(engine.clone(), bus.clone(), Arc::new(Dialled::new(ctx.clone()))).await;
+    let hooks = start_hooks(&ctx, &journal, &clock, &bus, &engine, &cluster, &me).await?;
     let sessions = sessions(&settings, &journal, &engine, clock.clone());
     let drain = ctx.drain.clone();
     let swept = sessions.clone();
@@ -97,16 +100,50 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));
         service = service.grpc(door.max_decoding_message_size(max).max_encoding_message_size(max));
     }
+    if let Some(hooks) = &hooks {
+        let door = HookServiceServer::new(HookDoor::new(hooks.book()));
+        service = service.grpc(door.max_decoding_message_size(max).max_encoding_message_size(max));
+    }
     let grace = settings.server.drain_timeout / 2;
     Ok(service.descriptor(proto::DESCRIPTORS).on_drain(move || {
         let (engine, journal, cluster) = (engine.clone(), journal.clone(), cluster.clone());
+        let hooks = hooks.clone();
         async move {
             engine.drain().await;
             cluster.drain(grace).await;
+            if let Some(hooks) = hooks {
+                hooks.stop().await;
+            }
             journal.close().await;
             engine.stop();
         }
     }))
+}
+
+/// `None`: hooks are turned off.
+async fn start_hooks(
+    ctx: &RoleContext,
+    journal: &Arc<dyn Journal>,
+    clock: &Arc<SystemClock>,
+    bus: &Arc<dyn bus::Bus>,
+    engine: &Engine,
+    cluster: &Cluster,
+    me: &store::journal::Membership,
+) -> anyhow::Result<Option<Hooks>> {
+    if !ctx.settings.hooks.enabled {
+        return Ok(None);
+    }
+    let parts = HookParts {
+        options: HookOptions::of(&ctx.settings),
+        journal: journal.clone(),
+        clock: clock.clone(),
+        bus: bus.clone(),
+        engine: engine.clone(),
+        owner: Arc::new(cluster.clone()),
+        me: me.clone(),
+        memory: None,
+    };
+    Hooks::start(parts).await.map(Some).context("hooks")
 }
 
 fn cluster_options(ctx: &RoleContext) -> Options {

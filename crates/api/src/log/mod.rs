@@ -64,7 +64,7 @@ pub fn since(kind: &Kind) -> u16 {
 }
 
 /// Numbers of failure classes in the log.
-const CLASSES: [(FailureClass, u32); 13] = [
+const CLASSES: [(FailureClass, u32); 14] = [
     (FailureClass::Error, 1),
     (FailureClass::Timeout, 2),
     (FailureClass::Unavailable, 3),
@@ -78,6 +78,7 @@ const CLASSES: [(FailureClass, u32); 13] = [
     (FailureClass::Definition, 11),
     (FailureClass::Operator, 12),
     (FailureClass::Budget, 13),
+    (FailureClass::Hook, 14),
 ];
 
 /// The log's number of a failure class.

@@ -266,6 +266,39 @@ impl Leaf for SecretUrl {
 }
 
 /// Replaces the password of a URL, in its authority or its query, by `****`.
+/// A secret: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
+}
+
+impl Leaf for Secret {
+    fn kind() -> String {
+        "secret text".into()
+    }
+    fn read(value: &Value) -> Result<Self, String> {
+        String::read(value).map(Self)
+    }
+    fn show(&self) -> Value {
+        Value::from("****")
+    }
+}
+
 pub(crate) fn mask_url(text: &str) -> String {
     let mut out = text.to_owned();
     if let Some(start) = out.find("://").map(|at| at + 3) {

@@ -26,12 +26,12 @@ use self::{
 pub use alias::{ALIASES, Alias, Unit};
 pub use args::ConfigArgs;
 pub use error::{ConfigError, ConfigErrors, Layer};
-pub use leaf::{Backoff, Bytes, CacheStrategy, Leaf, LogFormat, PeerAddress, SecretUrl};
+pub use leaf::{Backoff, Bytes, CacheStrategy, Leaf, LogFormat, PeerAddress, Secret, SecretUrl};
 pub use reference::reference;
 pub use settings::{
-    BusSettings, CacheSettings, DatabaseSettings, ExecutorSettings, GatewaySettings, NodeSettings,
-    PeerSettings, PlannerSettings, Ports, RegistrySettings, RetrySettings, ServerSettings, SessionSettings,
-    Settings, TelemetrySettings,
+    BusSettings, CacheSettings, DatabaseSettings, ExecutorSettings, GatewaySettings, HookSettings,
+    NodeSettings, PeerSettings, PlannerSettings, Ports, RegistrySettings, RetrySettings, ServerSettings,
+    SessionSettings, Settings, TelemetrySettings,
 };
 pub use tree::Entry;
 

@@ -51,6 +51,28 @@ impl Settings {
             "must be below cache.max_size".into(),
             "lower it or raise the size",
         );
+        for command in &self.hooks.commands {
+            rule(
+                command.starts_with('/'),
+                "hooks.commands",
+                format!("{command:?} must be an absolute path"),
+                "write the path of the executable itself",
+            );
+        }
+        for formatter in &self.hooks.formatters {
+            rule(
+                formatter.split_once('=').is_some_and(|(ext, run)| !ext.is_empty() && run.starts_with('/')),
+                "hooks.formatters",
+                format!("{formatter:?} must be EXTENSION=/absolute/path and arguments"),
+                "for example rs=/usr/bin/rustfmt --edition 2024",
+            );
+        }
+        rule(
+            self.hooks.webhook_secret.as_ref().is_none_or(|s| s.expose().len() >= 16),
+            "hooks.webhook_secret",
+            "must have at least 16 characters".into(),
+            "draw a longer one at random",
+        );
         rule(
             g.page_default <= g.page_max,
             "gateway.page_default",

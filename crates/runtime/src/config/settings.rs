@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    leaf::{Backoff, Bytes, CacheStrategy, LogFormat, PeerAddress, SecretUrl},
+    leaf::{Backoff, Bytes, CacheStrategy, LogFormat, PeerAddress, Secret, SecretUrl},
     tree::section,
 };
 
@@ -49,6 +49,8 @@ section! {
             cache: CacheSettings;
             /// Sessions: what executions share.
             sessions: SessionSettings;
+            /// Hooks: what they may do, and their bounds.
+            hooks: HookSettings;
             /// The gateway: the public door.
             gateway: GatewaySettings;
         }
@@ -329,6 +331,56 @@ section! {
         history: u32 = 20, in 0..=1_000;
         /// Sessions that nobody has changed for this long are deleted. Unset: never.
         retention: Option<Duration> = None;
+    }
+}
+
+section! {
+    /// Hooks: what they may do, and their bounds.
+    HookSettings {
+        /// `false` runs no hook and serves none.
+        enabled: bool = true;
+        /// Executables that hooks may run, by absolute path. No shell reads their arguments.
+        commands: Vec<String> = Vec::new();
+        /// Formatters of `builtin:formatter`: `rs=/usr/bin/rustfmt --edition 2024`. The file's path is appended.
+        formatters: Vec<String> = Vec::new();
+        /// Working directory of commands and formatters. Unset: the system's folder for temporary files.
+        working_dir: Option<String> = None;
+        /// Files that built-in functions read or format lie in this folder. Unset: they touch no files.
+        files_root: Option<String> = None;
+        /// Signs webhooks (HMAC-SHA256). Unset: there are no webhooks.
+        webhook_secret: Option<Secret> = None;
+        /// Lets webhooks reach loopback, private and link-local addresses.
+        webhook_private: bool = false;
+        /// Tries of a webhook within the hook's timeout.
+        webhook_attempts: u32 = 3, in 1..=20;
+        /// Pause before the second try; doubled with each.
+        webhook_base_delay: Duration = ms(500), in Duration::ZERO..=secs(60);
+        /// Longest `timeout_ms` of a hook.
+        timeout_max: Duration = secs(300), in ms(1)..=hours(24);
+        /// Hooks of one tenant.
+        hooks_max: u32 = 1_000, in 1..=100_000;
+        /// Hooks that a replica runs at once: so many before calls, and as many others.
+        concurrency: u32 = 32, in 1..=10_000;
+        /// Processor time of a command.
+        command_cpu: Duration = secs(30), in secs(1)..=hours(24);
+        /// Address space of a command.
+        command_memory: Bytes = Bytes::gib(1), in Bytes::mib(16)..=Bytes::gib(1024);
+        /// Open files of a command.
+        command_files: u32 = 128, in 8..=1_000_000;
+        /// Largest file that a command writes.
+        command_file_size: Bytes = Bytes::mib(64), in Bytes::kib(1)..=Bytes::gib(1024);
+        /// Largest output of a command or answer of a webhook.
+        output_max: Bytes = Bytes::kib(64), in Bytes::kib(1)..=Bytes::mib(16);
+        /// Largest task input that hooks are told; larger ones are left out.
+        input_max: Bytes = Bytes::kib(256), in Bytes::kib(1)..=Bytes::mib(64);
+        /// Runs are kept this long after their end.
+        log_retention: Duration = hours(168), in secs(1)..=YEARS_10;
+        /// How often hooks that were changed on another replica are looked for.
+        refresh_interval: Duration = secs(1), in ms(10)..=secs(300);
+        /// Bytes of the search cache of one replica.
+        search_cache_max: Bytes = Bytes::mib(16), in Bytes::kib(64)..=Bytes::gib(64);
+        /// How long the search cache believes a result.
+        search_cache_ttl: Duration = secs(300), in secs(1)..=YEARS_10;
     }
 }
 

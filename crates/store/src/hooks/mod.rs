@@ -7,7 +7,7 @@ mod definitions;
 mod requests;
 mod runs;
 
-pub use requests::NO_PARTITION;
+pub use requests::{Due, NO_PARTITION};
 
 use base::{ExecutionId, Tenant, Timestamp};
 use uuid::Uuid;

@@ -18,6 +18,9 @@ const COLUMNS: &str =
 /// Partition of requests that nobody but their asker runs.
 pub const NO_PARTITION: u32 = u32::MAX;
 
+/// A request to run: whose it is, its id, its execution.
+pub type Due = (Tenant, Uuid, Option<ExecutionId>);
+
 impl HookStore {
     /// Writes requests and how far the log was read for them, all or nothing. A request that is there is left alone:
     /// the same occasion was found before.
@@ -108,9 +111,9 @@ impl HookStore {
         by: &Claimant,
         before: Timestamp,
         limit: u32,
-    ) -> Result<Vec<(Tenant, Uuid)>> {
+    ) -> Result<Vec<Due>> {
         let sql = format!(
-            "SELECT tenant, request_id FROM hook_requests
+            "SELECT tenant, request_id, execution_id FROM hook_requests
              WHERE partition = $1 AND finished_at IS NULL AND requested_at <= $2
                 AND (claimed_until <= {} OR (claimed_by = $3 AND incarnation <> $4))
              ORDER BY requested_at LIMIT $5",
@@ -124,7 +127,9 @@ impl HookStore {
             limit.min(PAGE_MAX).into(),
         ];
         let rows = self.tables.read(&sql, values).await?;
-        rows.iter().map(|row| Ok((row.tenant(0)?, row.id(1)?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.tenant(0)?, row.id(1)?, opt_id(row, 2)?.map(ExecutionId::new))))
+            .collect()
     }
 
     /// Deletes runs and requests that ended before `before`, at most `limit` of each; says how many rows went.

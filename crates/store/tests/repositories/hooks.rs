@@ -188,7 +188,7 @@ async fn what_nobody_runs_is_due(database: Database) {
     store.put_requests(&rows, "hooks", "c", &[]).await.unwrap();
     let due = async |by: Claimant, before| {
         let found = store.due_requests(3, &by, at(before), 10).await.unwrap();
-        found.into_iter().map(|(_, id)| id.as_u128()).collect::<Vec<_>>()
+        found.into_iter().map(|(_, id, _)| id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!(due(me(1), 100).await, [2, 3, 1]);
     assert_eq!(due(me(1), 20).await, [2, 3]);

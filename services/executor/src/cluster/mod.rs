@@ -13,7 +13,7 @@ mod members;
 mod others;
 mod places;
 mod publish;
-mod replay;
+pub(crate) mod replay;
 mod serve;
 mod slots;
 mod sweep;

@@ -40,6 +40,7 @@ impl Lane {
             hot.held.push(call);
             return;
         }
+        let Some(preferred) = self.pass_hooks(id, call) else { return };
         if self.answer_from_cache(id, call) {
             return;
         }
@@ -58,7 +59,8 @@ impl Lane {
             tried: ready.tried.clone(),
             lane: self.grants_tx.clone(),
         };
-        match self.shared.dispatcher.acquire(&plan.needs[call.task as usize], wanted) {
+        let need = preferred.as_ref().unwrap_or(&plan.needs[call.task as usize]);
+        match self.shared.dispatcher.acquire(need, wanted) {
             Acquired::Now(permit) => self.assign(id, call, permit),
             Acquired::Queued => {}
             Acquired::NoAgent(reason) => {
@@ -361,7 +363,12 @@ impl Lane {
         }
     }
 
-    fn check_output(&self, id: ExecutionId, call: CallKey, output: &Payload) -> Result<(), String> {
+    pub(crate) fn check_output(
+        &self,
+        id: ExecutionId,
+        call: CallKey,
+        output: &Payload,
+    ) -> Result<(), String> {
         let max = self.shared.limits.payload_bytes_max;
         if output.len() > max {
             return Err(format!("the answer has {} bytes, the limit is {max}", output.len()));

@@ -98,6 +98,8 @@ pub(crate) struct Hot {
     /// Inputs of calls that are about to leave.
     pub(crate) outbox: HashMap<CallKey, Leaving>,
     pub(crate) open: HashMap<CallKey, OpenCall>,
+    /// Calls that hooks were asked about.
+    pub(crate) gates: HashMap<CallKey, super::hooked::Gating>,
     pub(crate) progress: HashMap<CallKey, CallProgress>,
     /// Ready calls that the execution's own limits hold back.
     pub(crate) held: Vec<CallKey>,
@@ -144,6 +146,7 @@ impl Hot {
             dirty: false,
             outbox: HashMap::new(),
             open: HashMap::new(),
+            gates: HashMap::new(),
             progress: HashMap::new(),
             held: Vec::new(),
             waiters: Vec::new(),

@@ -162,6 +162,7 @@ impl Lane {
             Msg::AbortCall { id, call, attempt } => self.abort_orphan(id, call, attempt),
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
             Msg::Granted { id, call, permit } => self.granted(id, call, permit),
+            Msg::Gated { id, call, input_hash, pass } => self.gated(id, call, input_hash, pass),
             Msg::Get { id, tenant, tasks, reply } => self.get(id, &tenant, tasks, reply),
             Msg::WaitEnd { id, tenant, ended } => self.wait_end(id, &tenant, ended),
             Msg::Watch { id, tenant, watcher, reply } => self.watch(id, &tenant, watcher, reply),

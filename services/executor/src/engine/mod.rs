@@ -8,6 +8,7 @@ mod cuts;
 mod dispatch;
 mod foreign;
 mod group;
+mod hooked;
 mod hot;
 mod lane;
 mod links;
@@ -128,6 +129,10 @@ impl Default for Limits {
 pub trait Publisher: Send + Sync + 'static {
     /// A row of `shard` at `pos` is on disk. Never blocks; what does not fit is read from the log later.
     fn committed(&self, shard: u16, pos: i64, tenant: &Tenant, events: &Arc<Vec<PublicEvent>>);
+    /// Whether it wants the events themselves; without it rows may come with none.
+    fn wants(&self) -> bool {
+        true
+    }
 }
 
 /// Everything the engine works with.
@@ -166,6 +171,7 @@ pub(crate) struct EngineShared {
     pub(crate) links: OnceLock<Links>,
     /// Told when an execution of a session has ended.
     pub(crate) session_ended: Arc<tokio::sync::Notify>,
+    pub(crate) hooks: OnceLock<hooked::HookLink>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
     pub(crate) teller: cuts::Teller,
     pub(crate) log_schemas: upgrade::Schemas,
@@ -181,7 +187,7 @@ impl EngineShared {
         id.shard(u32::from(self.limits.shards)) as u16
     }
     pub(crate) fn publishes(&self) -> bool {
-        self.publisher.is_some()
+        self.publisher.is_some() || self.hooks.get().is_some_and(|hooks| hooks.tap.wants())
     }
     pub(crate) fn committed_rows(
         &self,
@@ -192,6 +198,9 @@ impl EngineShared {
     ) {
         if let Some(publisher) = &self.publisher {
             publisher.committed(shard, pos, tenant, events);
+        }
+        if let Some(hooks) = self.hooks.get() {
+            hooks.tap.committed(shard, pos, tenant, events);
         }
     }
     pub(crate) async fn plan_by_id(
@@ -238,6 +247,7 @@ impl Engine {
             members: ArcSwap::from_pointee(members),
             links: OnceLock::new(),
             session_ended: Arc::default(),
+            hooks: OnceLock::new(),
             cache: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
@@ -254,6 +264,11 @@ impl Engine {
 
     pub(crate) fn shared(&self) -> &Arc<EngineShared> {
         &self.shared
+    }
+
+    /// Puts hooks before calls and behind commits; only the first time counts.
+    pub(crate) fn use_hooks(&self, gate: Arc<dyn crate::hooks::gate::CallGate>, tap: Arc<dyn Publisher>) {
+        let _ = self.shared.hooks.set(hooked::HookLink::new(gate, tap));
     }
 
     fn lane(&self, shard: u16) -> &LaneHandle {

@@ -196,6 +196,13 @@ pub(crate) enum Msg {
         call: CallKey,
         attempt: u32,
     },
+    /// What hooks say about a call.
+    Gated {
+        id: ExecutionId,
+        call: CallKey,
+        input_hash: [u8; 32],
+        pass: crate::hooks::gate::Pass,
+    },
     Granted {
         id: ExecutionId,
         call: CallKey,

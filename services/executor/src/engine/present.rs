@@ -95,12 +95,17 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
             let own = &state.tasks()[*task as usize];
             let took = own.scheduled_at.map_or(0, |from| event.at.since(from).as_millis() as u64);
             let output = output.as_ref().or(own.output.as_ref()).and_then(small);
-            let data = json!({"task_id": id(state, *task), "duration_ms": took, "output": output});
+            let data = json!({
+                "task_id": id(state, *task), "capability": capability(state, *task), "duration_ms": took,
+                "output": output,
+            });
             vec![message("task.completed", data)]
         }
         Kind::TaskFailed { call, class, message: text, tolerated, .. } => {
-            let data =
-                json!({"code": class.as_str(), "message": &**text, "final": true, "tolerated": tolerated});
+            let data = json!({
+                "code": class.as_str(), "message": &**text, "final": true, "tolerated": tolerated,
+                "capability": capability(state, call.task),
+            });
             vec![message("error.occurred", of_call(state, *call, data))]
         }
         Kind::InputRequired { call, prompt, .. } => {
@@ -168,6 +173,11 @@ pub(crate) fn stream_name(kind: &'static str) -> &'static str {
 
 fn id(state: &State, task: u32) -> String {
     state.task_path(task)
+}
+
+/// The skill that the task asks for, when it names one.
+fn capability(state: &State, task: u32) -> Option<&str> {
+    state.plan().plan().tasks[task as usize].need.capability.as_deref()
 }
 
 fn of_call(state: &State, call: CallKey, more: Value) -> Value {
