@@ -10,9 +10,7 @@ pub(crate) mod schema;
 mod spread;
 
 use serde_json::Value;
-use workflow::plan::{
-    Edge, NodeKind, PLAN_SCHEMA, PLAN_SCHEMA_CALLS, Plan, RetryPolicy, SCOPE_DEPTH_MAX, ScopeMode, TaskPlan,
-};
+use workflow::plan::{Edge, NodeKind, Plan, RetryPolicy, SCOPE_DEPTH_MAX, ScopeMode, TaskPlan};
 
 use crate::{
     Defaults, Limits, Offers,
@@ -166,7 +164,7 @@ fn build(def: &Definition, tasks: Vec<TaskPlan>) -> Plan {
     let event_driven =
         event_driven.filter_map(|task| Some((task.plan.id.clone(), task.on_event.clone()?))).collect();
     let mut plan = Plan {
-        schema: PLAN_SCHEMA_CALLS,
+        schema: 0,
         name: def.name.clone(),
         version: def.version.clone().unwrap_or_default(),
         pattern: def.pattern.clone(),
@@ -182,44 +180,8 @@ fn build(def: &Definition, tasks: Vec<TaskPlan>) -> Plan {
         triggers: def.triggers.clone(),
         metadata: def.metadata.clone(),
     };
-    plan.schema = schema_needed(&plan);
+    plan.schema = plan.schema_needed();
     plan
-}
-
-/// The lowest schema that covers the plan.
-fn schema_needed(plan: &Plan) -> u32 {
-    let plain = |task: &TaskPlan| {
-        let bare = TaskPlan {
-            kind: NodeKind::Call,
-            edges: Vec::new(),
-            join: Default::default(),
-            rest: Default::default(),
-            pick: None,
-            catch: Vec::new(),
-            compensate: None,
-            spend: Default::default(),
-            cache: None,
-            width: None,
-            ..TaskPlan::default()
-        };
-        task.kind == bare.kind
-            && task.edges.is_empty()
-            && (task.join, task.rest) == (bare.join, bare.rest)
-            && task.pick.is_none()
-            && task.catch.is_empty()
-            && task.compensate.is_none()
-            && task.spend == bare.spend
-            && task.cache.is_none()
-            && task.width.is_none()
-    };
-    let calls = plan.vars.is_none()
-        && plan.saga == Default::default()
-        && plan.session.is_none()
-        && plan.event_driven.is_empty()
-        && plan.triggers.is_empty()
-        && plan.limits.budget == Default::default()
-        && plan.tasks.iter().all(plain);
-    if calls { PLAN_SCHEMA_CALLS } else { PLAN_SCHEMA }
 }
 
 fn task_plan(level: &Level<'_>, t: u32, inner: Option<Vec<TaskPlan>>) -> TaskPlan {

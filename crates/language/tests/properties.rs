@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests stand outside of them
 
-use language::{Format, Options, analyse, compile, format_definition, render};
+use language::{
+    Format, Limits, Options, analyse, built_in_pattern_sources, compile, format_definition, parse_pattern,
+    render,
+};
 use proptest::prelude::*;
 
 /// Edges of a random graph: task n may wait for any task before it in a hidden order.
@@ -37,6 +40,79 @@ fn text(graph: &[Vec<usize>], shuffle: &[usize]) -> String {
         );
     }
     out
+}
+
+/// Every definition and pattern there is: of the documentation, of `examples/`, of the sources, and the built-in ones.
+fn examples() -> &'static [String] {
+    static READ: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    READ.get_or_init(|| {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+        let mut found: Vec<String> = built_in_pattern_sources().iter().map(|s| (*s).to_owned()).collect();
+        let page = std::fs::read_to_string(format!("{root}../../docs/language.md")).unwrap();
+        found
+            .extend(page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()));
+        for dir in [
+            "tests/data/s0",
+            "tests/data/s1",
+            "tests/data/s2",
+            "tests/data/s3",
+            "tests/data/s4",
+            "../../examples",
+        ] {
+            let files = std::fs::read_dir(format!("{root}{dir}")).unwrap().map(|entry| entry.unwrap().path());
+            let texts = files.filter(|f| f.extension().is_some_and(|e| e == "yaml" || e == "json"));
+            found.extend(texts.map(|file| std::fs::read_to_string(file).unwrap()));
+        }
+        found.sort();
+        found
+    })
+}
+
+/// `source` with one thing wrong.
+fn damaged(source: &str, at: &prop::sample::Index, how: u8, other: &prop::sample::Index) -> String {
+    let mut lines: Vec<&str> = source.lines().collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let (line, second) = (at.index(lines.len()), other.index(lines.len()));
+    let words = |line: &str| -> Vec<String> {
+        line.split_inclusive([' ', ',', ':', '[', ']', '{', '}']).map(str::to_owned).collect()
+    };
+    let changed = match how {
+        0 => {
+            lines.remove(line);
+            return lines.join("\n");
+        }
+        1 => {
+            lines.insert(line, lines[second]);
+            return lines.join("\n");
+        }
+        2 => {
+            lines.swap(line, second);
+            return lines.join("\n");
+        }
+        3 => lines[line].chars().skip(1).collect(),
+        4 => {
+            // A word of one line in the place of a word of another.
+            let (mut here, there) = (words(lines[line]), words(lines[second]));
+            if here.is_empty() || there.is_empty() {
+                return source.to_owned();
+            }
+            let place = at.index(here.len());
+            here[place] = there[other.index(there.len())].clone();
+            here.concat()
+        }
+        5 => {
+            let mut here = words(lines[line]);
+            if !here.is_empty() {
+                here.remove(other.index(here.len()));
+            }
+            here.concat()
+        }
+        _ => lines[line].replace(['{', '['], ""),
+    };
+    lines[line] = &changed;
+    lines.join("\n")
 }
 
 proptest! {
@@ -98,6 +174,29 @@ proptest! {
         let order: Vec<usize> = (0..n).collect();
         let findings = compile(&text(&graph, &order), &Options::default()).findings;
         prop_assert!(!findings.is_empty() && findings.iter().all(|f| f.code == "cycle"), "{:?}", findings);
+    }
+
+    #[test]
+    fn damaged_examples_are_read_or_refused(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..7, any::<prop::sample::Index>()), 1..6),
+    ) {
+        let all = examples();
+        let source = damage.iter().fold(all[which.index(all.len())].clone(), |source, (at, how, other)| {
+            damaged(&source, at, *how, other)
+        });
+        let outcome = compile(&source, &Options::default());
+        let _ = render(&outcome.findings, "x", &source);
+        prop_assert!(outcome.compiled.is_some() || outcome.findings.iter().any(|f| f.is_error()), "{}", source);
+        let pattern = parse_pattern(&source, &Limits::default(), None);
+        let _ = render(&pattern.findings, "x", &source);
+        if let Some(compiled) = outcome.compiled {
+            if let Err(error) = workflow::Compiled::new(compiled.plan.clone()) {
+                prop_assert!(false, "the plan of an accepted definition does not run: {error}\n{source}");
+            }
+            let again = compile(&compiled.canonical, &Options::default());
+            prop_assert_eq!(again.compiled.map(|c| c.canonical), Some(compiled.canonical), "{}", source);
+        }
     }
 
     #[test]
