@@ -1,9 +1,12 @@
 //! Figures that are read when somebody asks for them.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bus::{Bus, Family};
-use runtime::Metrics;
+use runtime::{Drain, Metrics};
 
 use crate::{
     cache::{NamespaceStats, ResultCache},
@@ -89,12 +92,48 @@ fn streams(metrics: &Metrics, bus: &Arc<dyn Bus>) {
             if count == 0 { 0.0 } else { handling.sum_us as f64 / count as f64 / 1000.0 }
         }),
     );
-    let bus = bus.clone();
-    metrics.observe("consumer_lag", "Messages that a consumer group has not read yet", move || {
-        let groups = bus.metrics().groups().into_iter();
-        let labels = |stream: &bus::Stream, group: &str| {
-            vec![("stream".to_owned(), stream.key().to_owned()), ("group".to_owned(), group.to_owned())]
-        };
-        groups.map(|((stream, group), stats)| (labels(&stream, &group), stats.lag as f64)).collect()
-    });
+    let per_group = |read: fn(&bus::GroupStats) -> u64| {
+        let bus = bus.clone();
+        move || {
+            let groups = bus.metrics().groups().into_iter();
+            let labels = |stream: &bus::Stream, group: &str| {
+                vec![("stream".to_owned(), stream.key().to_owned()), ("group".to_owned(), group.to_owned())]
+            };
+            groups.map(|((stream, group), stats)| (labels(&stream, &group), read(&stats) as f64)).collect()
+        }
+    };
+    metrics.observe(
+        "consumer_lag",
+        "Messages that a consumer group has not read yet",
+        per_group(|stats| stats.lag),
+    );
+    metrics.observe(
+        "consumer_pending",
+        "Messages handed to a consumer group and not acknowledged",
+        per_group(|stats| stats.pending),
+    );
+    metrics.observe(
+        "consumer_oldest_pending_ms",
+        "Time since the oldest of them was handed out last, in ms",
+        per_group(|stats| stats.oldest_pending_ms),
+    );
+}
+
+/// How often the figures of consumer groups are asked for.
+const GROUPS_EVERY: Duration = Duration::from_secs(15);
+
+/// Keeps the figures of the groups that this process follows, until it stops.
+pub(crate) async fn measure_groups(bus: Arc<dyn Bus>, drain: Drain) -> anyhow::Result<()> {
+    loop {
+        for (stream, group) in bus.metrics().followed() {
+            if let Err(error) = bus.stats(&stream, &group).await {
+                tracing::debug!(%error, %stream, "the figures of a consumer group cannot be read");
+                break;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(GROUPS_EVERY) => {}
+            () = drain.stopped() => return Ok(()),
+        }
+    }
 }

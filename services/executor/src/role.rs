@@ -69,6 +69,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         engine.use_cache(cache.clone());
     }
     metrics::export(&ctx.metrics, &engine, &counts, &bus);
+    ctx.spawn("streams", metrics::measure_groups(bus.clone(), ctx.drain.clone()));
     let fleet_known = ctx.ready_flag("the fleet of the registry");
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
