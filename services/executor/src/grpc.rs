@@ -3,13 +3,13 @@
 use std::{pin::Pin, time::Duration};
 
 use api::{Fault, payload};
-use base::{CallContext, ErrorCode, ExecutionId, Timestamp};
-use futures::{Stream, StreamExt as _};
+use base::{CallContext, Clock as _, ErrorCode, ExecutionId};
+use futures::{Stream, StreamExt as _, stream};
 use proto::executor::v1::{
     self as pb, command_execution_request::Command as Wire, executor_service_server::ExecutorService,
     resolve_task_request::Decision,
 };
-use runtime::{Drain, call};
+use runtime::{Drain, SystemClock, call};
 use tonic::{Request, Response, Status};
 use workflow::Resolution;
 
@@ -297,13 +297,15 @@ impl ExecutorService for Executor {
                 })?),
             };
         let workflow = self.app.workflow_id(&context, &request.workflow);
+        // Taken before the watch begins: a stream that breaks before its first event goes on from here.
+        let mut newest = cursor.map_or_else(|| SystemClock.now(), |c| c.0);
         let watched = self.app.watch_workflow(&context, workflow, cursor).await?;
-        let mut newest = cursor.map_or_else(Timestamp::default, |c| c.0);
+        let opening = pb::WatchResponse { cursor: WorkflowCursor(newest).to_text(), ..Default::default() };
         let stream = watched.map(move |message| {
             newest = message.events.iter().map(|e| e.at).max().map_or(newest, |at| at.max(newest));
             Ok(wire::watched(&message, WorkflowCursor(newest).to_text()))
         });
-        Ok(Response::new(self.until_drained(stream)))
+        Ok(Response::new(self.until_drained(stream::iter([Ok(opening)]).chain(stream))))
     }
 
     async fn get_capacity(&self, _: Request<pb::GetCapacityRequest>) -> Answer<pb::GetCapacityResponse> {
