@@ -102,7 +102,7 @@ async fn a_refusal_says_what_where_and_why() {
         ("name: w\ntasks: [{id: a, depend_on: [b]}]", ErrorCode::InvalidDefinition, "unknown-key"),
         ("name: w\ntasks: [", ErrorCode::InvalidDefinition, "syntax"),
         (
-            "name: w\norchestration_pattern: swarm\ntasks: [{id: a}]",
+            "name: w\norchestration_pattern: swarms\ntasks: [{id: a}]",
             ErrorCode::UnsupportedPattern,
             "unsupported-pattern",
         ),
