@@ -107,9 +107,8 @@ impl Fill<'_> {
         if let Some(name) = item.text().and_then(|text| text.strip_prefix("$(")?.strip_suffix("...)")) {
             match self.look_up(name, item.at).map(|found| found.data) {
                 Some(Data::List(items)) => {
-                    if self.spend(item.at, items.len()) {
-                        out.extend(items);
-                    }
+                    let fits = self.spend(item.at, items.len());
+                    out.extend(items.into_iter().filter(|_| fits));
                 }
                 Some(_) => self.wrong(item.at, format!("`{name}` is no list"), "write it without `...`"),
                 None => {}

@@ -162,13 +162,12 @@ impl Reading<'_> {
         let mut doing: Option<&str> = None;
         for (key, _) in entries {
             let plain = Plain::of(&key.text);
-            if NODES.contains(&plain.as_str()) {
-                if let Some(first) = doing.replace(&key.text) {
-                    let message =
-                        format!("a task does one thing, and this one has `{first}` and `{}`", key.text);
-                    let here = Path::Key(&path, &key.text);
-                    self.bad_value(key.at, here, message, "make two tasks of it");
-                }
+            if NODES.contains(&plain.as_str())
+                && let Some(first) = doing.replace(&key.text)
+            {
+                let message = format!("a task does one thing, and this one has `{first}` and `{}`", key.text);
+                let here = Path::Key(&path, &key.text);
+                self.bad_value(key.at, here, message, "make two tasks of it");
             }
         }
         let Some(doing) = doing.filter(|_| !matches!(task.plan.kind, NodeKind::Call)) else { return };
