@@ -1,9 +1,11 @@
 //! Floor 1: definitions in every dialect become one [`Definition`], are checked, and compile to a [`Plan`].
 //!
-//! Text goes through four steps, each its own module: `text` (YAML or JSON to a tree that knows line and column of
-//! every key and value), `read` (the dialects: canonical, `workflow`, S0 `stages`, S1 `steps`, S4 chain and graph, to
-//! one definition), `check` (everything that needs the whole of it) and [`explain()`] (levels, critical path,
-//! estimates, candidates). Findings are collected, not thrown: one run reports everything it can see.
+//! Text goes through these steps, each its own module: `text` (YAML or JSON to a tree that knows line and column of
+//! every key and value), `pattern` (uses of patterns are replaced by what they stand for), `read` (the dialects:
+//! canonical, `workflow`, S0 `stages`, S1 `steps`, S4 chain and graph, to one definition), `shape` and `lower` (types,
+//! cases, fallbacks and cycles become plain tasks and edges), `check` (everything that needs the whole of it; it builds
+//! the plan) and [`explain`] (levels, critical path, estimates, candidates). Findings are collected, not thrown: one run
+//! reports everything it can see.
 //!
 //! The reference of the language is `docs/language.md`. No IO, no clock, no randomness.
 

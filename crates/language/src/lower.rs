@@ -56,6 +56,8 @@ fn links(body: &mut Body, report: &mut Report) {
     }
     // `otherwise` may be the name of a task or a mere label of edges.
     found.extend(soft.into_iter().filter(|link| ids.contains_key(&link.to)));
+    // What each task that a link leads to waits for already, so that many links to one task stay linear.
+    let mut known: HashMap<usize, HashMap<String, Vec<usize>>> = HashMap::new();
     for link in found {
         for (name, end) in [(&link.from, "from"), (&link.to, "to")] {
             if !ids.contains_key(name) {
@@ -64,18 +66,22 @@ fn links(body: &mut Body, report: &mut Report) {
         }
         let (Some(&to), true) = (ids.get(&link.to), ids.contains_key(&link.from)) else { continue };
         let task = &mut body.tasks[to];
-        let dependency = Dependency { task: link.from, edge: link.edge };
-        let known = task.depends_on.get_or_insert_with(Vec::new);
+        let waits = task.depends_on.get_or_insert_with(Vec::new);
+        let places = known.entry(to).or_insert_with(|| {
+            let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+            for (n, dependency) in waits.iter().enumerate() {
+                places.entry(dependency.task.clone()).or_default().push(n);
+            }
+            places
+        });
+        let same = places.entry(link.from.clone()).or_default();
         // Written at both ends it is one edge, and the label counts.
-        if let Some(same) = known.iter_mut().find(|d| d.task == dependency.task && d.edge == Edge::Done)
-            && dependency.edge != Edge::Done
-        {
-            *same = dependency;
-            continue;
-        }
-        if !known.contains(&dependency) {
-            known.push(dependency);
-            task.places.depends_on.resize(known.len() - 1, task.places.id);
+        if let Some(&plain) = same.iter().find(|n| waits[**n].edge == Edge::Done) {
+            waits[plain].edge = link.edge;
+        } else if !same.iter().any(|n| waits[*n].edge == link.edge) {
+            same.push(waits.len());
+            waits.push(Dependency { task: link.from, edge: link.edge });
+            task.places.depends_on.resize(waits.len() - 1, task.places.id);
             task.places.depends_on.push(link.at);
         }
     }

@@ -158,6 +158,9 @@ pub(crate) fn names(others: Option<&dyn Patterns>) -> Vec<String> {
     built_in.chain(others.map(|others| others.names()).unwrap_or_default()).collect()
 }
 
+/// Most parameters of a pattern.
+const PARAMETERS_MAX: usize = 100;
+
 const KEYS: &[&str] = &["pattern", "version", "description", "parameters", "uses", "body"];
 
 fn read_text(source: &str, limits: &Limits, report: &mut Report) -> Option<Pattern> {
@@ -278,7 +281,13 @@ fn parameters(node: &Node, report: &mut Report) -> Vec<Parameter> {
         }
         return Vec::new();
     };
-    entries.iter().filter_map(|(key, value)| parameter(key, value, report)).collect()
+    if let Some((key, _)) = entries.get(PARAMETERS_MAX) {
+        let message = format!("the pattern has {} parameters, the limit is {PARAMETERS_MAX}", entries.len());
+        report
+            .error("limit-parameters", key.at, "parameters", message)
+            .remedy("use a parameter of type `object`");
+    }
+    entries.iter().take(PARAMETERS_MAX).filter_map(|(key, value)| parameter(key, value, report)).collect()
 }
 
 fn parameter(key: &Key, node: &Node, report: &mut Report) -> Option<Parameter> {

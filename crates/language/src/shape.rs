@@ -43,7 +43,7 @@ fn stages(body: &mut Body, mode: &ScopeMode) {
 }
 
 /// Adds the task that gathers what the branches gave: an object by task id, null for a branch that gave nothing; with
-/// `partial` an object of `{status, output}`.
+/// `partial` an object of `{status, output, error}`.
 fn branches(body: &mut Body, gather: Gather) {
     let waited: std::collections::HashSet<&str> =
         body.tasks.iter().flat_map(|t| t.depends_on.iter().flatten()).map(|d| d.task.as_str()).collect();
@@ -54,11 +54,15 @@ fn branches(body: &mut Body, gather: Gather) {
         .filter(|id| !id.is_empty() && !waited.contains(id.as_str()))
         .collect();
     let of = |id: &String, member: &str| Value::from(format!("${{ tasks[{}].{member} }}", json!(id)));
+    let error = |id: &String| {
+        let path = format!("tasks[{}].error", json!(id));
+        Value::from(format!("${{ has({path}) ? {path} : null }}"))
+    };
     let value: Map<_, _> = sinks
         .iter()
         .map(|id| {
             let one = match gather.partial {
-                true => json!({"status": of(id, "status"), "output": of(id, "output")}),
+                true => json!({"status": of(id, "status"), "output": of(id, "output"), "error": error(id)}),
                 false => of(id, "output"),
             };
             (id.clone(), one)

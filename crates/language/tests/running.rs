@@ -491,6 +491,7 @@ fn items_stream_through_a_pipeline_and_branches_are_gathered() {
     let (output, _) = completes(source, json!(1), &mut |who, _, _| {
         if who == "b" { Err(FailureClass::Error) } else { Ok(json!(who)) }
     });
-    assert_eq!(output["a"], json!({"status": "completed", "output": "a"}));
+    assert_eq!(output["a"], json!({"status": "completed", "output": "a", "error": null}));
     assert_eq!(output["b"]["output"], Value::Null, "never the words of an error");
+    assert_eq!(output["b"]["error"]["class"], "error");
 }

@@ -57,3 +57,37 @@ fn a_hundred_thousand_tasks_are_within_the_default_limits() {
     let limits = language::Limits::default();
     assert!(long.len() < limits.source_bytes_max && 100_000 * 10 < limits.nodes_max);
 }
+
+/// What is written apart from the tasks, and many labels at one task, cost no more than their number.
+#[test]
+fn many_edges_at_one_task_stay_linear() {
+    let n = 20_000;
+    let nodes: Vec<String> = (0..n).map(|t| format!("n{t}")).collect();
+    let edges: Vec<String> = nodes.iter().map(|node| format!("[{node}, last]")).collect();
+    let source =
+        format!("graph: {{name: g, nodes: [{}, last], edges: [{}]}}", nodes.join(", "), edges.join(", "));
+    let plan = compile(&source, &Options::default()).compiled.unwrap().plan;
+    assert_eq!(plan.tasks.last().unwrap().after.len(), n);
+    let cases: Vec<String> =
+        (0..n / 4).map(|t| format!("{{name: c{t}, when: input.x == {t}, then: [a{t}]}}")).collect();
+    let tasks: Vec<String> = (0..n / 4).map(|t| format!("{{id: a{t}}}")).collect();
+    let all: Vec<String> = (0..n / 4).map(|t| format!("a{t}")).collect();
+    let source = format!(
+        "name: w\ntasks: [{{id: s, switch: [{}]}}, {}, {{id: z, depends_on: [{}], join: any}}]",
+        cases.join(", "),
+        tasks.join(", "),
+        all.join(", ")
+    );
+    let outcome = compile(&source, &Options::default());
+    assert_eq!(outcome.findings, []);
+    assert_eq!(outcome.compiled.unwrap().plan.tasks.len(), n / 4 + 2);
+}
+
+#[test]
+fn too_many_loops_among_too_many_tasks_are_refused() {
+    let n = 5_000;
+    let tasks: Vec<String> = (0..n).map(|t| format!("{{id: a{t}}}")).collect();
+    let loops: Vec<String> = (0..n).map(|t| format!("{{from: a{t}, to: a{t}, max: 2}}")).collect();
+    let source = format!("name: w\ntasks: [{}]\nloops: [{}]", tasks.join(", "), loops.join(", "));
+    assert_eq!(compile(&source, &Options::default()).findings[0].code, "limit-loops");
+}

@@ -12,6 +12,8 @@ use crate::{
 
 /// Most emitters of a topic that are looked at.
 const EMITTERS_MAX: usize = 100;
+/// Most tasks that are looked at for all waits together; beyond it nothing is said.
+const STEPS_MAX: usize = 20_000_000;
 
 /// A task by the places of the tasks around it, outermost first.
 type Way = Vec<usize>;
@@ -28,6 +30,7 @@ struct Found {
 pub(crate) fn check(def: &Definition, report: &mut Report) {
     let mut found = Found::default();
     collect(&def.body, "", &mut Vec::new(), &mut found);
+    let mut steps = 0;
     for (topic, way, at, path) in &found.waits {
         let outside = def.places.topics.contains_key(topic) || is_built_in(topic);
         if outside || found.any {
@@ -42,7 +45,10 @@ pub(crate) fn check(def: &Definition, report: &mut Report) {
                 report.warning("nobody-emits", *at, path, message).remedy(remedy);
             }
             Some(emitters)
-                if emitters.iter().take(EMITTERS_MAX).all(|emitter| is_later(&def.body, way, emitter)) =>
+                if emitters
+                    .iter()
+                    .take(EMITTERS_MAX)
+                    .all(|emitter| is_later(&def.body, way, emitter, &mut steps)) =>
             {
                 let message =
                     format!("it waits for `{topic}`, and every task that emits it waits for this one");
@@ -86,13 +92,16 @@ fn collect(body: &Body, outer: &str, way: &mut Way, found: &mut Found) {
 }
 
 /// Whether `emitter` only runs after `wait` ended.
-fn is_later(body: &Body, wait: &[usize], emitter: &[usize]) -> bool {
+fn is_later(body: &Body, wait: &[usize], emitter: &[usize], steps: &mut usize) -> bool {
     match (wait, emitter) {
         ([a, wait @ ..], [b, emitter @ ..]) if a == b => match &body.tasks[*a].body {
-            Some(inner) => is_later(inner, wait, emitter),
+            Some(inner) => is_later(inner, wait, emitter, steps),
             None => false,
         },
-        ([a, ..], [b, ..]) => waits_for(body, *b, *a),
+        ([a, ..], [b, ..]) => {
+            *steps += body.tasks.len();
+            *steps <= STEPS_MAX && waits_for(body, *b, *a)
+        }
         _ => false,
     }
 }

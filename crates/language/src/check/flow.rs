@@ -1,5 +1,7 @@
 //! Whether the parts of a body fit together: cases and edges, joins that can be satisfied, loops that end.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use base::finding::nearest;
 use workflow::plan::{Case, Child, Edge, Exhausted, Join, NodeKind, Rest, ScopeMode, Spread};
 
@@ -11,11 +13,18 @@ use crate::{
 
 use super::Level;
 
+/// Most names that are looked through for a similar one.
+const NAMES_MAX: usize = 1_000;
+
+/// Labels of each switch that an edge comes from; `None` = it is no switch.
+type Labels<'a> = HashMap<u32, Option<BTreeSet<&'a str>>>;
+
 pub(crate) fn check(level: &Level<'_>, report: &mut Report) {
+    let mut known = Labels::new();
     for (n, task) in level.body.tasks.iter().enumerate() {
         let n = n as u32;
         if level.graph.is_labelled() {
-            cases(level, n, task, report);
+            cases(level, n, task, &mut known, report);
         }
         join(level, n, task, report);
         placed(level, n, task, report);
@@ -34,30 +43,38 @@ fn place(at: Pos, other: Pos) -> Pos {
 }
 
 /// Labels of edges: the task before is a switch, and has the case.
-fn cases(level: &Level<'_>, n: u32, task: &Task, report: &mut Report) {
+fn cases<'a>(level: &Level<'a>, n: u32, task: &Task, known: &mut Labels<'a>, report: &mut Report) {
     for (k, &before) in level.graph.before(n).iter().enumerate() {
         let Edge::Case(label) = level.graph.edge(n, k) else { continue };
         let source = &level.body.tasks[before as usize];
+        let labels = known.entry(before).or_insert_with(|| match &source.plan.kind {
+            NodeKind::Switch { cases, otherwise, .. } => {
+                Some(cases.iter().map(|case| case.name.as_str()).chain(otherwise.as_deref()).collect())
+            }
+            _ => None,
+        });
+        if labels.as_ref().is_some_and(|labels| labels.contains(label.as_str())) {
+            continue;
+        }
         let at = task.depends_on.iter().flatten().position(|d| d.task == source.plan.id);
         let at = at.and_then(|at| task.places.depends_on.get(at).copied()).unwrap_or(task.places.id);
-        let path = format!("{}.depends_on", level.path(n));
-        let NodeKind::Switch { cases, otherwise, .. } = &source.plan.kind else {
-            let message = format!("`{}` is no switch and has no case `{label}`", source.plan.id);
-            report
-                .error("unknown-case", at, path, message)
-                .remedy("wait for a task with `switch`, or remove `case`");
-            continue;
+        let (message, remedy) = match labels {
+            None => (
+                format!("`{}` is no switch and has no case `{label}`", source.plan.id),
+                "wait for a task with `switch`, or remove `case`".to_owned(),
+            ),
+            Some(labels) => (
+                format!("the switch `{}` has no case `{label}`", source.plan.id),
+                match nearest(label, labels.iter().copied().take(NAMES_MAX)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => {
+                        let shown: Vec<_> = labels.iter().copied().take(10).collect();
+                        format!("its cases are {}", shown.join(", "))
+                    }
+                },
+            ),
         };
-        let known: Vec<&str> =
-            cases.iter().map(|case| case.name.as_str()).chain(otherwise.as_deref()).collect();
-        if !known.contains(&label.as_str()) {
-            let remedy = match nearest(label, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("its cases are {}", known.join(", ")),
-            };
-            let message = format!("the switch `{}` has no case `{label}`", source.plan.id);
-            report.error("unknown-case", at, path, message).remedy(remedy);
-        }
+        report.error("unknown-case", at, format!("{}.depends_on", level.path(n)), message).remedy(remedy);
     }
 }
 
@@ -116,7 +133,7 @@ fn join(level: &Level<'_>, n: u32, task: &Task, report: &mut Report) {
 /// How many edges into `n` can be taken at once: of the cases of one switch only one.
 fn most_taken(level: &Level<'_>, n: u32) -> usize {
     let mut taken = 0;
-    let mut switches: Vec<&str> = Vec::new();
+    let mut switches: HashSet<&str> = HashSet::new();
     for (k, &before) in level.graph.before(n).iter().enumerate() {
         // A second case of a switch comes through a task of its own.
         let source = &level.body.tasks[before as usize];
@@ -128,10 +145,7 @@ fn most_taken(level: &Level<'_>, n: u32) -> usize {
         let switch = through.and_then(|id| level.graph.index(id)).map(|s| &level.body.tasks[s as usize]);
         match switch.map(|switch| (&switch.plan.kind, switch.plan.id.as_str())) {
             Some((NodeKind::Switch { many: false, .. }, id)) => {
-                if !switches.contains(&id) {
-                    switches.push(id);
-                    taken += 1;
-                }
+                taken += usize::from(switches.insert(id));
             }
             _ => taken += 1,
         }

@@ -1,19 +1,28 @@
 //! Edges that close a cycle: the tasks on the cycle become the body of a bounded loop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use workflow::plan::{Case, Edge, Join, NodeKind, OutputSpec};
 
 use crate::{
     check::graph::unknown_task,
-    definition::{BackEdge, Body, Dependency, Nesting, Place, Task},
+    definition::{BackEdge, Body, Dependency, Nesting, Place, Read, Task},
     report::Report,
 };
+
+/// Most tasks that are looked at for all loops of a body together.
+const STEPS_MAX: usize = 20_000_000;
 
 /// Encloses each declared loop of `body`, in the order of the text.
 pub(super) fn enclose(body: &mut Body, outer: &str, report: &mut Report) {
     let loops = std::mem::take(&mut body.places.loops);
+    if loops.len().saturating_mul(body.tasks.len()) > STEPS_MAX {
+        let at = loops.first().map_or(body.places.at, |back| back.at);
+        let message = format!("{} loops among {} tasks are too many", loops.len(), body.tasks.len());
+        report.error("limit-loops", at, "loops", message).remedy("split the definition");
+        return;
+    }
     if !loops.is_empty() {
         super::explicit(body);
     }
@@ -98,10 +107,13 @@ fn take_in(body: &mut Body, back: BackEdge, part: &HashSet<usize>) {
         }
     }
     let names: HashSet<String> = inside.iter().map(|task| task.plan.id.clone()).collect();
-    let mut entries = Vec::new();
+    let mut entries: Vec<Dependency> = Vec::new();
+    let mut entered: HashMap<String, Vec<Edge>> = HashMap::new();
     for task in &mut inside {
         for dependency in task.depends_on.iter().flatten().filter(|d| !names.contains(&d.task)) {
-            if !entries.contains(dependency) {
+            let edges = entered.entry(dependency.task.clone()).or_default();
+            if !edges.contains(&dependency.edge) {
+                edges.push(dependency.edge.clone());
                 entries.push(dependency.clone());
             }
         }
@@ -144,18 +156,18 @@ fn handed(name: &str) -> Value {
 }
 
 /// Names of the part that the rest of the body reads or waits for.
-fn read_outside(body: &Body, outside: &[Task], names: &HashSet<String>) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+fn read_outside(body: &Body, outside: &[Task], names: &HashSet<String>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
     let mut see = |name: &str| {
-        if names.contains(name) && !found.iter().any(|known| known == name) {
-            found.push(name.to_owned());
+        if names.contains(name) && !found.contains(name) {
+            found.insert(name.to_owned());
         }
     };
     for task in outside {
         let known = task.depends_on.iter().flatten();
         known.filter(|d| !by_end(&d.edge)).for_each(|d| see(&d.task));
         let inner = task.body.iter().flat_map(|body| all_reads(body));
-        for read in task.places.reads.iter().chain(inner) {
+        for read in task.places.reads.iter().chain(inner).chain(undo_reads(task)) {
             if let [root, name, ..] = read.path.as_slice()
                 && root == "tasks"
             {
@@ -173,11 +185,14 @@ fn read_outside(body: &Body, outside: &[Task], names: &HashSet<String>) -> Vec<S
     if let OutputSpec::Tasks(wanted) = &body.output {
         wanted.iter().for_each(|name| see(name));
     }
-    found.sort_unstable();
     found
 }
 
-fn all_reads(body: &Body) -> Vec<&crate::definition::Read> {
+fn undo_reads(task: &Task) -> impl Iterator<Item = &Read> {
+    task.compensate.iter().flat_map(|undo| &undo.places.reads)
+}
+
+fn all_reads(body: &Body) -> Vec<&Read> {
     let mut found: Vec<_> = body.places.reads.iter().collect();
     body.walk("", &mut |task, _| found.extend(&task.places.reads));
     found

@@ -35,7 +35,8 @@ pub(super) fn bind(
         }
     };
     let mut fine = true;
-    for (key, _) in entries {
+    // Keys are unique, so more than there are parameters hold an unknown one among the first of them.
+    for (key, _) in entries.iter().take(pattern.parameters.len() + 1) {
         if !pattern.parameters.iter().any(|p| p.name == key.text) {
             let names: Vec<&str> = pattern.parameters.iter().map(|p| p.name.as_str()).collect();
             let remedy = match base::finding::nearest(&key.text, names.iter().copied()) {

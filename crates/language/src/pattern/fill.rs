@@ -188,6 +188,10 @@ impl Fill<'_> {
             rest = after;
         }
         out.push_str(rest);
+        // Text takes room too: some bytes count as a value.
+        if !self.spend(at, out.len() / 32) {
+            out.clear();
+        }
         if out.len() > 1 << 20 {
             self.wrong(at, "the text becomes longer than 1 MB", "use smaller arguments");
             out.clear();

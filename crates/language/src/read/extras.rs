@@ -230,13 +230,14 @@ impl Reading<'_> {
 
     /// `triggers`: events and schedules that start executions.
     pub(super) fn triggers(&mut self, def: &mut Definition, node: &Node, path: Path<'_>) {
+        let mut names = std::collections::HashSet::new();
         for (n, item) in self.items(node, path).iter().enumerate() {
             let here = Path::Index(&path, n);
             if let Some(mut trigger) = self.trigger(def, item, here) {
                 if trigger.name.is_empty() {
                     trigger.name = format!("trigger-{}", n + 1);
                 }
-                if def.triggers.iter().any(|other| other.name == trigger.name) {
+                if !names.insert(trigger.name.clone()) {
                     let message = format!("the trigger `{}` is there twice", trigger.name);
                     self.bad_value(item.at, here, message, "give each trigger its own `name`");
                 }

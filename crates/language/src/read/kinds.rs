@@ -71,6 +71,7 @@ impl Reading<'_> {
 
     fn cases(&mut self, task: &mut Task, node: &Node, path: Path<'_>) -> Vec<Case> {
         let mut cases: Vec<Case> = Vec::new();
+        let mut names = std::collections::HashSet::new();
         for (n, item) in self.items(node, path).iter().enumerate() {
             let at = Path::Index(&path, n);
             let (mut name, mut when, mut then) = (String::new(), None, Vec::new());
@@ -89,7 +90,7 @@ impl Reading<'_> {
             if name.is_empty() {
                 name = then.first().map_or_else(|| format!("case-{}", n + 1), |(target, _)| target.clone());
             }
-            if cases.iter().any(|case| case.name == name) {
+            if !names.insert(name.clone()) {
                 let message = format!("the case `{name}` is there twice");
                 self.bad_value(item.at, at, message, "give each case its own `name`");
             }
