@@ -8,6 +8,7 @@ const FILES: &[&str] = &[
     "orchestra/common/v1/common.proto",
     "orchestra/event/v1/event.proto",
     "orchestra/executor/internal/v1/executor_internal_service.proto",
+    "orchestra/executor/v1/budget_service.proto",
     "orchestra/executor/v1/cache_service.proto",
     "orchestra/executor/v1/executor_service.proto",
     "orchestra/executor/v1/session_service.proto",

@@ -37,4 +37,6 @@ pub mod keys {
     pub const EXECUTION_ID: &str = "orchestra.execution_id";
     /// The same over all retries of one task: what an agent makes its effect idempotent with.
     pub const EFFECT_KEY: &str = "orchestra.effect_key";
+    /// Object `{id, vars, history}`: the session of the execution, as it was when the execution started.
+    pub const SESSION: &str = "orchestra.session";
 }

@@ -22,6 +22,8 @@ pub(crate) struct Origin {
     pub(crate) execution_id: Option<String>,
     #[serde(rename = "orchestra.effect_key", default)]
     pub(crate) effect_key: Option<String>,
+    #[serde(rename = "orchestra.session", default)]
+    pub(crate) session: Option<Value>,
 }
 
 /// The task of the workflow.
@@ -102,6 +104,10 @@ impl Call {
     /// The execution this call belongs to.
     pub fn execution_id(&self) -> Option<&str> {
         self.origin.execution_id.as_deref()
+    }
+    /// The session that the execution belongs to, as it was when the execution started: `{id, vars, history}`.
+    pub fn session(&self) -> Option<&Value> {
+        self.origin.session.as_ref()
     }
     /// Headers of the request: `traceparent` and the like.
     pub fn headers(&self) -> &HeaderMap {

@@ -195,7 +195,9 @@ pub const fn to_grpc(code: ErrorCode) -> Code {
         ErrorCode::DependencyFailed | ErrorCode::InvalidState | ErrorCode::NotOwner => {
             Code::FailedPrecondition
         }
-        ErrorCode::ResourceExhausted | ErrorCode::InsufficientResources => Code::ResourceExhausted,
+        ErrorCode::ResourceExhausted | ErrorCode::BudgetExceeded | ErrorCode::InsufficientResources => {
+            Code::ResourceExhausted
+        }
         ErrorCode::NotFound => Code::NotFound,
         ErrorCode::AlreadyExists => Code::AlreadyExists,
         ErrorCode::Conflict | ErrorCode::AlreadyExecuting => Code::Aborted,

@@ -43,6 +43,8 @@ codes! {
     DependencyFailed = "dependency_failed", 424, false;
     /// A limit is reached; the answer says when to try again (S4-104).
     ResourceExhausted = "resource_exhausted", 429, true;
+    /// A budget of the tenant or the workflow is used up.
+    BudgetExceeded = "budget_exceeded", 429, false;
     /// Not possible in the present state (S4-105).
     InvalidState = "invalid_state", 409, false;
     /// Not there, or not visible to the caller (S4-106).

@@ -10,6 +10,7 @@
 //!
 //! This crate sees bytes and header columns, never domain types, except ids and times of `base`.
 
+pub mod budgets;
 mod database;
 pub mod db;
 mod error;

@@ -405,6 +405,11 @@ fn metadata(request: &CallRequest) -> Json {
     if !request.capability.is_empty() {
         all[keys::CAPABILITY] = (*request.capability).into();
     }
+    if let Some(session) = &request.session {
+        let whole = |part: &Option<Payload>| part.as_ref().and_then(Payload::json);
+        all[keys::SESSION] =
+            json!({"id": &*session.id, "vars": whole(&session.vars), "history": whole(&session.history)});
+    }
     Json::from_value(&all)
 }
 

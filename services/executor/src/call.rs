@@ -17,6 +17,17 @@ pub enum CallKind {
     Answer(Payload),
 }
 
+/// The session of an execution, as it was when the execution started.
+#[derive(Clone, Debug)]
+pub struct SessionOfCall {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its variables: an object.
+    pub vars: Option<Payload>,
+    /// Its newest turns, oldest first: a list.
+    pub history: Option<Payload>,
+}
+
 /// Everything a caller needs to know.
 #[derive(Clone, Debug)]
 pub struct CallRequest {
@@ -44,6 +55,8 @@ pub struct CallRequest {
     pub effect_key: String,
     /// The skill; empty = the agent decides.
     pub capability: Arc<str>,
+    /// The session that it belongs to.
+    pub session: Option<SessionOfCall>,
     /// The agent's names, once known.
     pub bound: Option<(Arc<str>, Arc<str>)>,
     /// W3C `traceparent` of the start; empty = none.

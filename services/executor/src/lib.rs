@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod app;
+pub mod budgets;
 pub mod cache;
 pub mod call;
 pub mod cluster;

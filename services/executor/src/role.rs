@@ -7,17 +7,19 @@ use anyhow::Context as _;
 use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
     v1::{
-        cache_service_server::CacheServiceServer, executor_service_server::ExecutorServiceServer,
-        hook_service_server::HookServiceServer, session_service_server::SessionServiceServer,
+        budget_service_server::BudgetServiceServer, cache_service_server::CacheServiceServer,
+        executor_service_server::ExecutorServiceServer, hook_service_server::HookServiceServer,
+        session_service_server::SessionServiceServer,
     },
 };
 use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
-use store::{Journal, sessions::SessionStore};
+use store::{Journal, budgets::BudgetStore, sessions::SessionStore};
 use workflow::plan::{Backoff, RetryPolicy};
 
 use crate::{
     agents::{A2aCaller, A2aSettings},
     app::{App, Defaults},
+    budgets::{BudgetDoor, Budgets, keep},
     cache::{CacheDoor, CacheOptions, ResultCache, Strategy},
     cluster::{Cluster, Dialled, Options, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
@@ -82,8 +84,15 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         sweep(swept, async move { drain.stopped().await }).await;
         Ok(())
     });
+    let budgets = Budgets::new(BudgetStore::new(journal.tables()), engine.clone(), clock.clone());
+    let (drain, kept) = (ctx.drain.clone(), budgets.clone());
+    ctx.spawn("budgets", async move {
+        keep(kept, async move { drain.stopped().await }).await;
+        Ok(())
+    });
     let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings))
-        .with_sessions(sessions.clone());
+        .with_sessions(sessions.clone())
+        .with_budgets(budgets.clone());
     let max = settings.server.grpc_message_max.len();
     let forward = Forward::new(cluster.clone(), ctx.peers.clone(), max);
     let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward.clone()))
@@ -95,7 +104,8 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let talks = SessionServiceServer::new(SessionDoor::new(sessions))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
-    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks);
+    let money = BudgetServiceServer::new(BudgetDoor::new(budgets));
+    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money);
     if let Some(cache) = cache {
         metrics::export_cache(&ctx.metrics, &cache);
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));

@@ -17,6 +17,7 @@ pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.registry.v1.RegistryService", "registry"),
     ("orchestra.planner.v1.PlannerService", "planner"),
     ("orchestra.executor.v1.ExecutorService", "executor"),
+    ("orchestra.executor.v1.BudgetService", "executor"),
     ("orchestra.executor.v1.CacheService", "executor"),
     ("orchestra.executor.v1.SessionService", "executor"),
 ];

@@ -22,7 +22,7 @@ use crate::{
     live,
     model::{agents::AgentDefinition, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
-    rest::{agents, cache, executions, letters, sessions, start, state, steer, workflows},
+    rest::{agents, budgets, cache, executions, letters, sessions, start, state, steer, workflows},
 };
 
 #[derive(utoipa::OpenApi)]
@@ -38,6 +38,7 @@ use crate::{
         (name = "workflows", description = "Definitions, their versions, plans and status."),
         (name = "executions", description = "Executions: started once, run durably, observed and steered."),
         (name = "cache", description = "The result cache: answers of pure capabilities, and values of your own."),
+        (name = "budgets", description = "What a tenant and its workflows may spend."),
         (name = "sessions", description = "What executions share: variables and a conversation."),
         (name = "live", description = "What happens, as it happens: WebSocket and server-sent events."),
         (name = "operations", description = "Health, metrics, capacity, dead letters.")
@@ -77,6 +78,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(steer::terminate_execution))
         .routes(routes!(steer::answer_task))
         .routes(routes!(steer::resolve_task))
+        .routes(routes!(budgets::list_budgets, budgets::set_budget, budgets::delete_budget))
         .routes(routes!(cache::cache_stats))
         .routes(routes!(cache::get_cache_entry, cache::set_cache_entry, cache::delete_cache_entry))
         .routes(routes!(cache::invalidate_cache))

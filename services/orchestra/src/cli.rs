@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        agents, cache, capacity, completions, config, dead_letters, dev, executions, fmt, health, migrate,
-        plan, run, serve, sessions, validate, workflows,
+        agents, budgets, cache, capacity, completions, config, dead_letters, dev, executions, fmt, health,
+        migrate, plan, run, serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -88,6 +88,9 @@ pub(crate) enum Command {
     /// Sessions: variables and a conversation that executions share.
     #[command(subcommand, visible_alias = "session", after_help = sessions::EXAMPLES)]
     Sessions(sessions::Command),
+    /// Budgets of the tenant and of single workflows: list, set, delete.
+    #[command(subcommand, visible_alias = "budget", after_help = budgets::EXAMPLES)]
+    Budgets(budgets::Command),
     /// The result cache: numbers, single values, patterns.
     #[command(subcommand, after_help = cache::EXAMPLES)]
     Cache(cache::Command),
@@ -157,6 +160,8 @@ mod tests {
             "sessions history ada --all",
             "session set ada n 1 --expected-version 2",
             "sessions say ada hello --role system",
+            "budgets set --period day --calls 100 --workflow w",
+            "budgets delete --period total",
             "cache stats",
             "cache set n k {} --ttl 5m",
             "cache invalidate n ^user:",
@@ -188,6 +193,8 @@ mod tests {
             "completions klingon",
             "cache set n k 1 --ttl 0",
             "sessions set a b",
+            "budgets set --period week --calls 1",
+            "budgets set --period day",
         ] {
             let words = std::iter::once("orchestra").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

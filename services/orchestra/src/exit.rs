@@ -108,6 +108,7 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
         E::ExecutionFailed
         | E::DependencyFailed
         | E::ResourceExhausted
+        | E::BudgetExceeded
         | E::InvalidState
         | E::AlreadyExists
         | E::Conflict

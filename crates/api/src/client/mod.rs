@@ -18,6 +18,7 @@
 //! most [`ClientOptions::patience`]: a start carries an id that is drawn before its first try, so it happens once.
 
 mod agents;
+mod budgets;
 mod cache;
 mod executions;
 mod many;
@@ -43,6 +44,7 @@ use tonic::{
 use crate::Fault;
 
 pub use agents::{Agent, AgentFilter, Removal};
+pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,

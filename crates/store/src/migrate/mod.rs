@@ -50,6 +50,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 3, "0003_topics"),
         migration!("executor", 4, "0004_hooks"),
         migration!("executor", 5, "0005_sessions"),
+        migration!("executor", 6, "0006_budgets"),
     ],
 };
 

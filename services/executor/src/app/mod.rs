@@ -43,6 +43,7 @@ pub struct App {
     pub(crate) bus: Arc<dyn bus::Bus>,
     pub(crate) defaults: Arc<Defaults>,
     pub(crate) sessions: Option<crate::sessions::Sessions>,
+    pub(crate) budgets: Option<crate::budgets::Budgets>,
 }
 
 impl App {
@@ -54,7 +55,7 @@ impl App {
         bus: Arc<dyn bus::Bus>,
         defaults: Defaults,
     ) -> Self {
-        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None }
+        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None, budgets: None }
     }
 
     /// Steers an execution. Answered after the commit.

@@ -16,6 +16,12 @@ impl App {
         Self { sessions: Some(sessions), ..self }
     }
 
+    /// Holds starts to the budgets of their tenant and workflow.
+    #[must_use]
+    pub fn with_budgets(self, budgets: crate::budgets::Budgets) -> Self {
+        Self { budgets: Some(budgets), ..self }
+    }
+
     /// The creation with what its session gives it; as it is when it belongs to none.
     ///
     /// # Errors

@@ -93,6 +93,10 @@ impl App {
             }
             None => (None, None),
         };
+        let created = match &self.budgets {
+            Some(budgets) => budgets.admit(&context.tenant, id, created).await?,
+            None => created,
+        };
         let created = self.in_session(context, &request, &plan, id, created).await?;
         let (tenant, workflow_id) = (context.tenant.clone(), plan.workflow_id);
         let start = Start { id, tenant, plan, created, request_hash: hash, exclusive, reply, ended };

@@ -16,7 +16,7 @@ use super::{
     lane::Lane,
     msg::{CallFailure, CallReport, Msg},
 };
-use crate::call::{CallKind, CallOutcome, CallRequest, CallSink};
+use crate::call::{CallKind, CallOutcome, CallRequest, CallSink, SessionOfCall};
 
 impl Lane {
     /// Looks for an instance for a ready call, from `at` on.
@@ -283,6 +283,7 @@ impl Lane {
             context_id: hot.id.to_string(),
             effect_key: name("effect", hot.id, (&path, task.generation()), call.item, None).to_string(),
             capability: attempt.to.capability.clone(),
+            session: session_of(&state.created().settings),
             bound: attempt.bound.clone(),
             trace: state.created().trace.clone(),
             idle: plan.timeouts.heartbeat.unwrap_or(limits.attempt_timeout),
@@ -429,6 +430,15 @@ pub(crate) fn message_id(state: &State, call: CallKey) -> Option<Uuid> {
     let retry = state.call(call)?.retry;
     let generation = state.tasks().get(call.task as usize)?.generation();
     Some(name("message", state.id(), (&state.task_path(call.task), generation), call.item, Some(retry)))
+}
+
+fn session_of(settings: &workflow::Settings) -> Option<SessionOfCall> {
+    let workflow::Settings { session, vars, history, .. } = settings;
+    (!session.is_empty()).then(|| SessionOfCall {
+        id: session.clone(),
+        vars: vars.clone(),
+        history: history.clone(),
+    })
 }
 
 /// A stable name: the same for every process that makes it.

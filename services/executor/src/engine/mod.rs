@@ -59,6 +59,7 @@ pub(crate) use msg::{CallReport, Start};
 pub use msg::{Command, Commanded, Started};
 pub use present::PublicEvent;
 pub(crate) use present::{present, stream_name};
+pub(crate) use remember::FROM_CACHE;
 pub use view::ExecutionView;
 pub(crate) use view::{AgentView, TaskView, view};
 

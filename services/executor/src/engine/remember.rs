@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use base::{Effect, ExecutionId, Payload};
 use catalog::AgentEntry;
-use workflow::{Assignment, CallKey, CallPhase, Input, plan::TaskPlan};
+use workflow::{
+    Assignment, CallKey, CallPhase, Input,
+    plan::{Need, TaskPlan},
+};
 
 use super::lane::Lane;
 use crate::cache::{ResultCache, key::Question};
@@ -36,13 +39,13 @@ impl Lane {
         call: CallKey,
     ) -> Option<(Payload, Assignment)> {
         let (hot, plan) = (self.hot.get(&id)?, self.plans.get(&id)?);
-        let task = hot.state.plan().plan().tasks.get(call.task as usize)?;
-        let (capability, namespace) = remembered(cache, task)?;
+        let task = hot.state.task_plan(call.task);
+        let (capability, namespace) = remembered(cache, task, hot.state.need(call.task))?;
         let input = hot.state.call_input(call).ok()?;
         if input.len() > cache.options().entry_bytes_max {
             return None;
         }
-        let agents = self.shared.dispatcher.candidates(&plan.needs[call.task as usize]);
+        let agents = self.shared.dispatcher.candidates(plan.needs.get(call.task as usize)?);
         let mut asked = Vec::with_capacity(1);
         for agent in agents.iter().filter(|agent| is_pure(task, capability, agent)) {
             let version = agent.definition.version_of(Some(capability));
@@ -82,8 +85,8 @@ impl Lane {
     ) -> Option<Memo> {
         let cache = self.shared.cache.get()?;
         let hot = self.hot.get(&id)?;
-        let task = hot.state.plan().plan().tasks.get(call.task as usize)?;
-        let (capability, namespace) = remembered(cache, task)?;
+        let task = hot.state.task_plan(call.task);
+        let (capability, namespace) = remembered(cache, task, hot.state.need(call.task))?;
         let open = hot.state.call(call).filter(|c| c.phase == CallPhase::Running && c.attempt == attempt)?;
         let current = open.current.as_deref()?;
         // An answer that a person helped with is not the capability's.
@@ -132,9 +135,9 @@ pub(crate) struct Memo {
 }
 
 /// Capability and namespace, when answers to the task are remembered.
-fn remembered<'a>(cache: &ResultCache, task: &'a TaskPlan) -> Option<(&'a str, &'a str)> {
+fn remembered<'a>(cache: &ResultCache, task: &'a TaskPlan, need: &'a Need) -> Option<(&'a str, &'a str)> {
     // Without a capability the agent decides what it does.
-    let capability = task.need.capability.as_deref()?;
+    let capability = need.capability.as_deref()?;
     match &task.cache {
         Some(spec) if !spec.namespace.is_empty() => Some((capability, &spec.namespace)),
         Some(_) => Some((capability, capability)),

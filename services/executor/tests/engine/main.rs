@@ -3,6 +3,7 @@
 
 mod agents;
 mod broken;
+mod budgets;
 mod calls;
 mod crash;
 mod cuts;

@@ -297,6 +297,8 @@ async fn variables_that_a_workflow_sets_reach_the_next_execution_as_they_stand()
     };
     assert_eq!(before("one").await, "none");
     assert_eq!(before("two").await, "one");
+    let told: Vec<_> = world.agents.calls().into_iter().map(|c| c.session.unwrap()).collect();
+    assert_eq!((&*told[1].0, &told[1].1["last"]), ("s", &json!("one")), "its agent was told what it loaded");
     sessions.look().await.unwrap();
     assert_eq!(var(&sessions, "s", "last").await, Some(json!("two")));
     node.die().await;

@@ -18,6 +18,7 @@ use proto::{
         },
         v1::{
             self as wire,
+            budget_service_server::BudgetServiceServer,
             cache_service_server::CacheServiceServer,
             command_execution_request::Command,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
@@ -70,6 +71,7 @@ impl FakeExecutor {
         Role::new("executor", &[], move |_| {
             let service = Service::new()
                 .grpc(ExecutorServiceServer::new(fake.clone()))
+                .grpc(BudgetServiceServer::new(super::memory::FakeBudgets))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
                 .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));

@@ -221,3 +221,43 @@ impl wire::session_service_server::SessionService for FakeSessions {
         }))
     }
 }
+
+/// Knows one budget: of the tenant, by day.
+#[derive(Clone)]
+pub(crate) struct FakeBudgets;
+
+fn budget(period: &str, limits: Option<wire::BudgetAmounts>) -> wire::Budget {
+    wire::Budget {
+        period: period.into(),
+        limits,
+        spent: Some(wire::BudgetAmounts { calls: 1, ..Default::default() }),
+        executions: 1,
+        span: "day:2026-01-01".into(),
+        updated_at: AT.into(),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl wire::budget_service_server::BudgetService for FakeBudgets {
+    async fn list_budgets(&self, _: Request<wire::ListBudgetsRequest>) -> Answer<wire::ListBudgetsResponse> {
+        let limits = wire::BudgetAmounts { calls: 10, ..Default::default() };
+        Ok(Response::new(wire::ListBudgetsResponse { budgets: vec![budget("day", Some(limits))] }))
+    }
+    async fn set_budget(&self, request: Request<wire::SetBudgetRequest>) -> Answer<wire::Budget> {
+        let asked = request.into_inner();
+        match asked.period.as_str() {
+            "day" => Ok(Response::new(budget("day", asked.limits))),
+            _ => Err(Fault::bad("period", "is not one of day, month, total").into()),
+        }
+    }
+    async fn delete_budget(
+        &self,
+        request: Request<wire::DeleteBudgetRequest>,
+    ) -> Answer<wire::DeleteBudgetResponse> {
+        match request.get_ref().period.as_str() {
+            "day" => Ok(Response::new(wire::DeleteBudgetResponse {})),
+            period => Err(Fault::not_found("budget", period).into()),
+        }
+    }
+}

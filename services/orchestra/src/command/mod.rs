@@ -1,6 +1,7 @@
 //! The commands, one file each, and how they are run.
 
 pub(crate) mod agents;
+pub(crate) mod budgets;
 pub(crate) mod cache;
 pub(crate) mod capacity;
 pub(crate) mod completions;
@@ -72,6 +73,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Workflows(command) => block_on(workflows::run(context, command)),
         Command::Executions(command) => block_on(executions::run(context, command)),
         Command::Agents(command) => block_on(agents::run(context, command)),
+        Command::Budgets(command) => block_on(budgets::run(context, command)),
         Command::Cache(command) => block_on(cache::run(context, command)),
         Command::Sessions(command) => block_on(sessions::run(context, command)),
         Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),

@@ -66,6 +66,7 @@ impl Agents {
             context_id: task.run_id.to_string(),
             effect_key: task.run_id.to_string(),
             capability: capability.into(),
+            session: None,
             bound: None,
             trace: "".into(),
             idle: task.timeout,
