@@ -120,6 +120,25 @@ fn formatting_touches_white_space_only() {
 }
 
 #[test]
+fn every_pattern_and_type_has_an_example_without_findings() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/");
+    let mut names: Vec<String> = built_in_patterns().iter().map(|p| format!("patterns/{}", p.name)).collect();
+    let types = ["pipeline", "fanout", "scatter-gather", "conditional", "loop", "event-driven"];
+    names.extend(types.map(|name| format!("types/{name}")));
+    names.extend(["sequential", "parallel", "dag"].map(str::to_owned));
+    for name in names {
+        let source =
+            std::fs::read_to_string(format!("{root}{name}.yaml")).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let outcome = compile(&source, &Options::default());
+        assert_eq!(outcome.findings, [], "{}", render(&outcome.findings, &name, &source));
+        let plan = outcome.compiled.unwrap().plan;
+        if let Err(error) = workflow::Compiled::new(plan) {
+            panic!("{name}: {error}");
+        }
+    }
+}
+
+#[test]
 fn the_json_schema_accepts_every_example() {
     let schema = definition_schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
