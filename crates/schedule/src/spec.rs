@@ -60,6 +60,9 @@ pub struct Spec {
     /// Microseconds between two fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_us: Option<u64>,
+    /// Microseconds from when the schedule is made to the first fire of an interval; `None` = one interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_us: Option<u64>,
     /// The one moment at which it fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
@@ -128,7 +131,11 @@ impl Spec {
                 if interval < INTERVAL_MIN || interval > base::time::DURATION_MAX {
                     return bad("every", "must be between 1s and 10 years");
                 }
-                Timing::every(interval, self.start_at.unwrap_or(created_at))
+                let delay = Duration::from_micros(self.delay_us.unwrap_or(0));
+                if delay > base::time::DURATION_MAX {
+                    return bad("delay", "must be at most 10 years");
+                }
+                Timing::every(interval, self.start_at.unwrap_or(created_at).plus(delay))
             }
             (None, None, Some(at)) => Timing::once(at),
             (None, None, None) => {
@@ -138,6 +145,9 @@ impl Spec {
         };
         if !self.time_zone.is_empty() && self.cron.is_none() {
             return bad("time_zone", "belongs to cron only; intervals and moments know no zone");
+        }
+        if self.delay_us.is_some() && self.every_us.is_none() {
+            return bad("delay", "belongs to an interval here; write the moment itself as at");
         }
         let timing = timing.within(self.start_at, self.end_at);
         let first = timing.next(self.start_at.unwrap_or(created_at).minus_one());

@@ -126,6 +126,13 @@ fn intervals_count_from_their_start_and_single_shots_fire_once() {
         ["2026-05-01T00:10:30.000Z", "2026-05-01T00:12:00.000Z"]
     );
     assert_eq!(next(&every, "2026-04-01T00:00:00Z", 1), ["2026-05-01T00:00:00.000Z"]);
+    let delayed = Spec { every_us: Some(60_000_000), delay_us: Some(5_000_000), ..Spec::default() };
+    assert_eq!(
+        next(&delayed, "2020-01-01T00:00:00Z", 2),
+        ["2020-01-01T00:00:05.000Z", "2020-01-01T00:01:05.000Z"]
+    );
+    let plain = Spec { delay_us: None, ..delayed };
+    assert_eq!(next(&plain, "2020-01-01T00:00:00Z", 1), ["2020-01-01T00:01:00.000Z"]);
     let once = Spec { at: Some(at("2026-05-01T00:00:00Z")), ..Spec::default() };
     assert_eq!(next(&once, "2026-04-01T00:00:00Z", 5), ["2026-05-01T00:00:00.000Z"]);
     assert!(next(&once, "2026-05-01T00:00:00Z", 5).is_empty());

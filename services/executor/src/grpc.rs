@@ -331,6 +331,11 @@ impl ExecutorService for Executor {
         Ok(Response::new(self.app.dead_letters(&context, &page).await?))
     }
 
+    async fn get_dead_letter(&self, request: Request<pb::GetDeadLetterRequest>) -> Answer<pb::DeadLetter> {
+        let context = call::context(&request);
+        Ok(Response::new(self.app.dead_letter(&context, &request.into_inner().id).await?))
+    }
+
     async fn redrive_dead_letter(
         &self,
         request: Request<pb::RedriveDeadLetterRequest>,

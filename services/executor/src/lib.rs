@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod app;
+mod beside;
 pub mod budgets;
 pub mod cache;
 pub mod call;
@@ -16,10 +17,14 @@ pub mod hooks;
 pub mod internal;
 mod metrics;
 mod plan_cache;
+pub mod plan_sync;
 pub mod planner;
 pub mod plans;
 mod role;
+pub mod schedules;
 pub mod sessions;
+pub mod starts;
+pub mod topics;
 mod wire;
 
 pub use role::{role, role_on};

@@ -8,7 +8,8 @@ use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
     v1::{
         budget_service_server::BudgetServiceServer, cache_service_server::CacheServiceServer,
-        executor_service_server::ExecutorServiceServer, hook_service_server::HookServiceServer,
+        event_service_server::EventServiceServer, executor_service_server::ExecutorServiceServer,
+        hook_service_server::HookServiceServer, schedule_service_server::ScheduleServiceServer,
         session_service_server::SessionServiceServer,
     },
 };
@@ -19,6 +20,7 @@ use workflow::plan::{Backoff, RetryPolicy};
 use crate::{
     agents::{A2aCaller, A2aSettings},
     app::{App, Defaults},
+    beside::{self, Beside},
     budgets::{BudgetDoor, Budgets, keep},
     cache::{CacheDoor, CacheOptions, ResultCache, Strategy},
     cluster::{Cluster, Dialled, Options, Seat},
@@ -64,7 +66,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         limits: limits(&settings),
         me: seat.me().clone(),
         metrics: counts.clone(),
-        fatal,
+        fatal: fatal.clone(),
     });
     let cache = result_cache(&settings, clock.clone());
     if let Some(cache) = &cache {
@@ -90,14 +92,31 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         keep(kept, async move { drain.stopped().await }).await;
         Ok(())
     });
-    let app = App::new(engine.clone(), journal.clone(), clock, bus, defaults(&settings))
+    let app = App::new(engine.clone(), journal.clone(), clock.clone(), bus.clone(), defaults(&settings))
         .with_sessions(sessions.clone())
         .with_budgets(budgets.clone());
     let max = settings.server.grpc_message_max.len();
     let forward = Forward::new(cluster.clone(), ctx.peers.clone(), max);
-    let door = ExecutorServiceServer::new(Executor::new(app, ctx.drain.clone(), forward.clone()))
+    let executor = Executor::new(app.clone(), ctx.drain.clone(), forward.clone());
+    let parts = beside::Parts {
+        journal: journal.clone(),
+        bus,
+        cluster: cluster.clone(),
+        engine: engine.clone(),
+        starts: Arc::new(executor.clone()),
+        clock,
+        fatal,
+    };
+    let beside = Beside::start(&ctx, parts)?;
+    app.use_topics(beside.topics.clone());
+    let events = EventServiceServer::new(beside.topics.door(ctx.drain.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
+    let schedules = ScheduleServiceServer::new(beside.schedules.door())
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(max);
+    let door =
+        ExecutorServiceServer::new(executor).max_decoding_message_size(max).max_encoding_message_size(max);
     let inner = ExecutorInternalServiceServer::new(Internal::new(cluster.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
@@ -105,7 +124,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
     let money = BudgetServiceServer::new(BudgetDoor::new(budgets));
-    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money);
+    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money).grpc(events).grpc(schedules);
     if let Some(cache) = cache {
         metrics::export_cache(&ctx.metrics, &cache);
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));
@@ -119,7 +138,9 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     Ok(service.descriptor(proto::DESCRIPTORS).on_drain(move || {
         let (engine, journal, cluster) = (engine.clone(), journal.clone(), cluster.clone());
         let hooks = hooks.clone();
+        let beside = beside.clone();
         async move {
+            beside.stop();
             engine.drain().await;
             cluster.drain(grace).await;
             if let Some(hooks) = hooks {

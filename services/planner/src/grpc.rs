@@ -7,7 +7,8 @@ use base::{ErrorCode, Finding, Tenant};
 use language::Format;
 use proto::planner::{
     internal::v1::{
-        GetPlanRequest, GetPlanResponse, planner_internal_service_server::PlannerInternalService,
+        GetPlanRequest, GetPlanResponse, ListPlanTriggersRequest, ListPlanTriggersResponse, PlanTriggers,
+        planner_internal_service_server::PlannerInternalService,
     },
     v1::{
         CreateWorkflowRequest, CreateWorkflowResponse, DeleteWorkflowRequest, DeleteWorkflowResponse,
@@ -98,6 +99,29 @@ fn to_wire(row: WorkflowVersion, versions: Vec<String>) -> Workflow {
 
 fn findings_to_wire(findings: &[Finding]) -> Vec<proto::common::v1::Finding> {
     findings.iter().map(finding_to_wire).collect()
+}
+
+/// What starts executions, as JSON; `None`: nothing does.
+fn triggers_of(plan: &str) -> Option<String> {
+    let plan: Value = serde_json::from_str(plan).ok()?;
+    let triggers = plan.get("triggers")?.as_array().filter(|list| !list.is_empty())?;
+    serde_json::to_string(triggers).ok()
+}
+
+impl Planner {
+    async fn triggers(&self, known: &str) -> Result<ListPlanTriggersResponse, PlannerError> {
+        // Read first: what is stored meanwhile makes the next answer another one.
+        let state = self.0.store.state().await?;
+        if state == known {
+            return Ok(ListPlanTriggersResponse { state, unchanged: true, plans: Vec::new() });
+        }
+        let found = self.0.store.with_triggers().await?.into_iter();
+        let plans = found.filter_map(|(tenant, workflow, version, plan)| {
+            let triggers_json = triggers_of(&plan)?;
+            Some(PlanTriggers { tenant: tenant.to_string(), workflow, version, triggers_json })
+        });
+        Ok(ListPlanTriggersResponse { state, unchanged: false, plans: plans.collect() })
+    }
 }
 
 fn plan_of(row: &WorkflowVersion) -> Result<Plan, PlannerError> {
@@ -278,5 +302,13 @@ impl PlannerInternalService for Planner {
     async fn get_plan(&self, request: Request<GetPlanRequest>) -> Result<Response<GetPlanResponse>, Status> {
         let tenant = context(&request).tenant;
         self.planned(&tenant, request.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn list_plan_triggers(
+        &self,
+        request: Request<ListPlanTriggersRequest>,
+    ) -> Result<Response<ListPlanTriggersResponse>, Status> {
+        let known = request.into_inner().known_state;
+        self.triggers(&known).await.map(Response::new).map_err(to_status)
     }
 }

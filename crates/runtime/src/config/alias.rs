@@ -58,6 +58,8 @@ pub const ALIASES: &[Alias] = &[
     alias("AGENT_ALLOCATION_TIMEOUT_SECONDS", "executor.agent_allocation_timeout", Unit::Seconds),
     alias("CHECKPOINT_INTERVAL_MINUTES", "executor.checkpoint_interval", Unit::Minutes),
     alias("EVENT_RETENTION_HOURS", "bus.retention", Unit::Hours),
+    alias("EnabledFeatures.Scheduler", "schedules.enabled", Unit::None),
+    alias("EnabledFeatures.MessageBus", "topics.enabled", Unit::None),
     alias("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint", Unit::None),
     alias("healthCheckInterval", "registry.health_check_interval", Unit::Ms),
     alias("workflowTimeout", "executor.workflow_timeout", Unit::Ms),

@@ -51,6 +51,10 @@ section! {
             sessions: SessionSettings;
             /// Hooks: what they may do, and their bounds.
             hooks: HookSettings;
+            /// User events: topics, triggers, deliveries.
+            topics: TopicSettings;
+            /// Executions that start by the clock.
+            schedules: ScheduleSettings;
             /// The gateway: the public door.
             gateway: GatewaySettings;
         }
@@ -381,6 +385,52 @@ section! {
         search_cache_max: Bytes = Bytes::mib(16), in Bytes::kib(64)..=Bytes::gib(64);
         /// How long the search cache believes a result.
         search_cache_ttl: Duration = secs(300), in secs(1)..=YEARS_10;
+    }
+}
+
+section! {
+    /// User events: topics, triggers, deliveries. How long events are kept is `bus.retention`.
+    TopicSettings {
+        /// `false` refuses events; triggers start nothing and executions get none.
+        enabled: bool = true;
+        /// Publishes what happens to agents as events of the topic `agent_status`.
+        agent_status: bool = true;
+        /// Publishes every task result as an event of the topic `data_updates`. Each result is then written twice.
+        data_updates: bool = false;
+        /// Publishes starts, assignments and ends of executions as events of the topic `workflow_status`.
+        workflow_status: bool = false;
+        /// Topics whose events are never written to disk, by name; `metrics.*` means all that begin with `metrics.`.
+        volatile: Vec<String> = Vec::new();
+        /// Largest payload of an event.
+        payload_max: Bytes = Bytes::kib(256), in Bytes::kib(1)..=Bytes::kib(768);
+        /// Most events of one request.
+        batch_max: u32 = 1_000, in 1..=10_000;
+        /// Events that may wait in one replica to be written before more are refused (429).
+        queue_max: u32 = 10_000, in 1..=1_000_000;
+        /// Most events of one group commit.
+        group_rows_max: u32 = 512, in 1..=4_096;
+        /// Events that a tenant may publish in a second on one replica; more are refused (429). 0 = no limit.
+        rate_max: u32 = 0, in 0..=10_000_000;
+        /// Starts and deliveries that one replica makes at the same time.
+        concurrency: u32 = 32, in 1..=1_000;
+        /// How often new events are looked for that no nudge announced.
+        poll_interval: Duration = secs(1), in ms(10)..=secs(60);
+        /// A start that found the workflow busy is tried again after this long, later less often (up to 30 times that).
+        busy_retry: Duration = secs(1), in ms(10)..=hours(1);
+    }
+}
+
+section! {
+    /// Executions that start by the clock.
+    ScheduleSettings {
+        /// `false` refuses new schedules; those that exist start nothing, and their times pass.
+        enabled: bool = true;
+        /// Missed times are made up for when they are no older, unless the schedule says otherwise.
+        catch_up: Duration = hours(1), in Duration::ZERO..=hours(8784);
+        /// Longest pause between two looks at what is due; a fire that waits for an execution is looked at this often.
+        poll_interval: Duration = secs(1), in ms(10)..=secs(60);
+        /// Most times of one backfill.
+        backfill_max: u32 = 1_000, in 1..=100_000;
     }
 }
 

@@ -176,6 +176,26 @@ impl PlannerStore {
         self.db.read(&sql, values).await?.iter().map(read_version).collect()
     }
 
+    /// Names what is stored: changes whenever a version comes or goes.
+    pub async fn state(&self) -> Result<String> {
+        let sql = "SELECT count(*), coalesce(sum(last_seq), 0)::bigint, coalesce(max(updated_at), 0) FROM workflows";
+        let versions = "SELECT count(*) FROM workflow_versions";
+        let (rows, versions) =
+            (self.db.read(sql, Vec::new()).await?, self.db.read(versions, Vec::new()).await?);
+        let (Some(row), Some(versions)) = (rows.first(), versions.first()) else { return Ok(String::new()) };
+        let numbers = [row.get::<i64>(0)?, row.get(1)?, row.get(2)?, versions.get(0)?];
+        Ok(numbers.map(|n| n.to_string()).join("."))
+    }
+
+    /// The newest version of every workflow, of all tenants, whose plan has triggers: tenant, name, version, plan.
+    pub async fn with_triggers(&self) -> Result<Vec<(Tenant, String, String, String)>> {
+        let sql = "SELECT v.tenant, v.name, v.version, v.plan FROM workflows AS w
+            JOIN workflow_versions AS v ON v.workflow_id = w.workflow_id AND v.version = w.latest_version
+            WHERE strpos(v.plan, '\"triggers\":[{') > 0 ORDER BY v.tenant, v.name";
+        let rows = self.db.read(sql, Vec::new()).await?;
+        rows.iter().map(|row| Ok((row.tenant(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).collect()
+    }
+
     /// Deletes one version, or the workflow with all of them; says how many versions went.
     pub async fn delete(&self, tenant: &Tenant, workflow: WorkflowId, version: Option<&str>) -> Result<u64> {
         let mut tx = self.db.begin().await?;

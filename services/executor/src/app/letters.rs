@@ -6,7 +6,7 @@ use bus::{Message, Stream};
 use proto::{common::v1::PageRequest, executor::v1 as pb};
 use store::journal::{DeadLetter, LetterState};
 
-use crate::engine::away;
+use crate::{engine::away, topics::TRIGGERS};
 
 use super::App;
 
@@ -30,21 +30,40 @@ impl App {
         })
     }
 
-    /// Puts a dead letter back on its stream, then marks it: a crash between the two sends it twice, and consumers
-    /// drop what they have seen.
-    pub async fn redrive(&self, context: &CallContext, id: &str) -> Result<pb::DeadLetter, Fault> {
+    /// One dead letter.
+    pub async fn dead_letter(&self, context: &CallContext, id: &str) -> Result<pb::DeadLetter, Fault> {
+        self.letter(context, id).await.map(wire)
+    }
+
+    async fn letter(&self, context: &CallContext, id: &str) -> Result<DeadLetter, Fault> {
         let id = id.parse().map_err(|_| Fault::bad("id", "is not the id of a dead letter"))?;
         let found = self.journal.get_dead_letter(&context.tenant, id).await.map_err(away)?;
-        let mut letter = found.ok_or_else(|| Fault::not_found("dead letter", id))?;
-        let stream = self.stream_of(&letter)?;
-        let message = Message::new(letter.body.clone());
-        self.bus.publish(&stream, &[message]).await.map_err(|e| {
-            tracing::warn!(error = %e, "a dead letter could not be put back");
-            Fault::unavailable("the bus is away; try again").retry_after_ms(1000)
-        })?;
-        self.journal.mark_dead_letter(&context.tenant, id, LetterState::Redriven).await.map_err(away)?;
+        found.ok_or_else(|| Fault::not_found("dead letter", id))
+    }
+
+    /// Puts a dead letter back on its stream (one of a trigger: makes the start it tells of), then marks it: a crash between the two sends it twice, and consumers
+    /// drop what they have seen.
+    pub async fn redrive(&self, context: &CallContext, id: &str) -> Result<pb::DeadLetter, Fault> {
+        let mut letter = self.letter(context, id).await?;
+        match self.topics.get().filter(|_| letter.consumer == TRIGGERS) {
+            Some(topics) => topics.redrive(letter.body.clone()).await?,
+            None => self.put_back(&letter).await?,
+        }
+        self.journal
+            .mark_dead_letter(&context.tenant, letter.id, LetterState::Redriven)
+            .await
+            .map_err(away)?;
         letter.state = LetterState::Redriven;
         Ok(wire(letter))
+    }
+
+    async fn put_back(&self, letter: &DeadLetter) -> Result<(), Fault> {
+        let stream = self.stream_of(letter)?;
+        let message = Message::new(letter.body.clone());
+        self.bus.publish(&stream, &[message]).await.map(drop).map_err(|e| {
+            tracing::warn!(error = %e, "a dead letter could not be put back");
+            Fault::unavailable("the bus is away; try again").retry_after_ms(1000)
+        })
     }
 
     fn stream_of(&self, letter: &DeadLetter) -> Result<Stream, Fault> {

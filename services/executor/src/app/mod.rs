@@ -6,14 +6,20 @@ mod session;
 mod start;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use api::Fault;
 use base::{CallContext, Clock, ExecutionId};
 use store::Journal;
 use workflow::plan::RetryPolicy;
 
-use crate::engine::{Command, Commanded, Engine};
+use crate::{
+    engine::{Command, Commanded, Engine},
+    topics::Topics,
+};
 
 pub use query::{HistoryPage, ListQuery};
 pub use start::{StartOutcome, StartRequest};
@@ -44,6 +50,8 @@ pub struct App {
     pub(crate) defaults: Arc<Defaults>,
     pub(crate) sessions: Option<crate::sessions::Sessions>,
     pub(crate) budgets: Option<crate::budgets::Budgets>,
+    /// Makes the starts that dead letters of triggers tell of.
+    pub(crate) topics: Arc<OnceLock<Topics>>,
 }
 
 impl App {
@@ -55,7 +63,13 @@ impl App {
         bus: Arc<dyn bus::Bus>,
         defaults: Defaults,
     ) -> Self {
-        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None, budgets: None }
+        let topics = Arc::default();
+        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None, budgets: None, topics }
+    }
+
+    /// Dead letters of triggers are re-driven by `topics`; only the first time counts.
+    pub fn use_topics(&self, topics: Topics) {
+        let _ = self.topics.set(topics);
     }
 
     /// Steers an execution. Answered after the commit.

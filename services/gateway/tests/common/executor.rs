@@ -339,6 +339,16 @@ impl ExecutorService for FakeExecutor {
             next_page_token: String::new(),
         }))
     }
+    async fn get_dead_letter(
+        &self,
+        request: Request<wire::GetDeadLetterRequest>,
+    ) -> Answer<wire::DeadLetter> {
+        let id = request.into_inner().id;
+        if id == "missing" {
+            return Err(Fault::not_found("dead letter", id).into());
+        }
+        Ok(Response::new(letter(&id, "dead")))
+    }
     async fn redrive_dead_letter(
         &self,
         request: Request<wire::RedriveDeadLetterRequest>,
