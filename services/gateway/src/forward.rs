@@ -19,6 +19,8 @@ pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.executor.v1.ExecutorService", "executor"),
     ("orchestra.executor.v1.BudgetService", "executor"),
     ("orchestra.executor.v1.CacheService", "executor"),
+    ("orchestra.executor.v1.EventService", "executor"),
+    ("orchestra.executor.v1.ScheduleService", "executor"),
     ("orchestra.executor.v1.SessionService", "executor"),
 ];
 

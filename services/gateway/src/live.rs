@@ -27,7 +27,7 @@ use crate::{
     extract::{Call, Path, Query, header_text},
     model::executions::Event,
     problem::Problem,
-    rest::Answer,
+    rest::{Answer, events::EventQuery},
     watch::{self, End, Feed, Message},
 };
 
@@ -99,6 +99,36 @@ pub(crate) async fn ws_workflow(
     let upgrade = upgraded(upgrade, &app)?;
     let feed = watch::workflow(&app, &ctx, &id, cursor(&headers, query)?).await?;
     Ok(upgrade.on_upgrade(move |socket| talk(socket, feed, app)))
+}
+
+/// Follows user events over WebSocket, from now on or after a cursor. Messages are JSON texts (schema UserEvent).
+#[utoipa::path(get, path = "/ws/events", tag = "live", params(EventQuery),
+    responses((status = 101, description = "WebSocket: each message is a UserEvent.")))]
+pub(crate) async fn ws_events(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Query(query): Query<EventQuery>,
+    upgrade: Upgrade,
+) -> Answer {
+    let upgrade = upgraded(upgrade, &app)?;
+    let (filter, from) = query.watched()?;
+    let feed = watch::events(&app, &ctx, filter, from).await?;
+    Ok(upgrade.on_upgrade(move |socket| talk(socket, feed, app)))
+}
+
+/// Follows user events as server-sent events: `event` is the type, `id` the cursor, `data` a UserEvent.
+#[utoipa::path(get, path = "/events/stream", tag = "live", params(EventQuery, ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
+pub(crate) async fn sse_events(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Query(query): Query<EventQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let (filter, from) = query.watched()?;
+    let from = header_text(&headers, LAST_EVENT_ID, 64)?.map_or(from, str::to_owned);
+    let feed = watch::events(&app, &ctx, filter, from).await?;
+    Ok(sse(&app, feed, String::new(), String::new()))
 }
 
 fn upgraded(upgrade: Upgrade, app: &App) -> Result<WebSocketUpgrade, Problem> {

@@ -20,9 +20,12 @@ use crate::{
     app::App,
     door::DoorLayer,
     live,
-    model::{agents::AgentDefinition, executions::Event},
+    model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
-    rest::{agents, budgets, cache, executions, letters, sessions, start, state, steer, workflows},
+    rest::{
+        agents, budgets, cache, events, executions, letters, schedules, sessions, start, state, steer, triggers,
+        workflows,
+    },
 };
 
 #[derive(utoipa::OpenApi)]
@@ -37,13 +40,15 @@ use crate::{
         (name = "agents", description = "Agents: what they can do, where they run, how they are."),
         (name = "workflows", description = "Definitions, their versions, plans and status."),
         (name = "executions", description = "Executions: started once, run durably, observed and steered."),
+        (name = "events", description = "User events: published, kept, replayed, and what they start."),
+        (name = "schedules", description = "Executions that start by the clock."),
         (name = "cache", description = "The result cache: answers of pure capabilities, and values of your own."),
         (name = "budgets", description = "What a tenant and its workflows may spend."),
         (name = "sessions", description = "What executions share: variables and a conversation."),
         (name = "live", description = "What happens, as it happens: WebSocket and server-sent events."),
         (name = "operations", description = "Health, metrics, capacity, dead letters.")
     ),
-    components(schemas(ProblemDetails, FindingView, Event, AgentDefinition))
+    components(schemas(ProblemDetails, FindingView, Event, UserEvent, AgentDefinition))
 )]
 struct Base;
 
@@ -92,7 +97,23 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::session_history, sessions::append_session_turn))
         .routes(routes!(sessions::session_executions))
         .routes(routes!(letters::list_dead_letters))
+        .routes(routes!(letters::get_dead_letter))
         .routes(routes!(letters::redrive_dead_letter))
+        .routes(routes!(events::list_events, events::publish_event))
+        .routes(routes!(events::publish_events))
+        .routes(routes!(events::event_stats))
+        .routes(routes!(live::sse_events))
+        .routes(routes!(events::get_event))
+        .routes(routes!(triggers::list_triggers, triggers::create_trigger))
+        .routes(routes!(triggers::get_trigger, triggers::delete_trigger))
+        .routes(routes!(triggers::pause_trigger))
+        .routes(routes!(triggers::resume_trigger))
+        .routes(routes!(schedules::list_schedules, schedules::create_schedule))
+        .routes(routes!(schedules::get_schedule, schedules::delete_schedule))
+        .routes(routes!(schedules::pause_schedule))
+        .routes(routes!(schedules::resume_schedule))
+        .routes(routes!(schedules::trigger_schedule))
+        .routes(routes!(schedules::backfill_schedule))
         .routes(routes!(state::health))
         .routes(routes!(state::metrics))
         .routes(routes!(state::document))
@@ -107,6 +128,7 @@ fn outer() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(state::capacity))
         .routes(routes!(live::ws_execution))
         .routes(routes!(live::ws_workflow))
+        .routes(routes!(live::ws_events))
 }
 
 fn parts() -> (Router<Arc<App>>, OpenApi) {

@@ -16,7 +16,7 @@ use tonic::{Request, Status, Streaming};
 use crate::{
     app::{App, Retry},
     executors::Client,
-    model::executions::Event,
+    model::{events::UserEvent, executions::Event},
     payload::{Raw, raw_text},
     problem::Problem,
     rest::{executions, workflows},
@@ -384,6 +384,74 @@ impl WorkflowFeed {
             let id = exact.then(|| message.cursor.clone());
             let event = Event { cursor: id.clone(), ..Event::from(event) };
             out.event(event, id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Follows user events after a cursor, or from now on.
+pub(crate) async fn events(
+    app: &Arc<App>,
+    ctx: &CallContext,
+    filter: wire::EventFilter,
+    from: String,
+) -> Result<Feed, Problem> {
+    let permit = permit(app)?;
+    let follow = UserEvents { ctx: ctx.clone(), filter, from };
+    let first = follow.open(app, ctx).await?;
+    Ok(launch(app, permit, move |out| follow.run(out, first)))
+}
+
+struct UserEvents {
+    ctx: CallContext,
+    filter: wire::EventFilter,
+    /// Cursor of the last event that was sent; empty = from now on.
+    from: String,
+}
+
+impl UserEvents {
+    async fn open(
+        &self,
+        app: &App,
+        ctx: &CallContext,
+    ) -> Result<Streaming<wire::WatchEventsResponse>, Problem> {
+        let message =
+            || wire::WatchEventsRequest { filter: Some(self.filter.clone()), from: self.from.clone() };
+        let call = async |to, request| crate::rest::events::client(to).watch_events(untimed(request)).await;
+        app.executors.call_service(ctx, Retry::UntilDeadline, message, call).await
+    }
+
+    async fn run(mut self, out: Outlet, first: Streaming<wire::WatchEventsResponse>) -> Stop {
+        let mut stream = first;
+        loop {
+            match self.follow(&out, stream).await {
+                Ok(()) => {}
+                Err(stop) => return stop,
+            }
+            // The replica went down: any other goes on from the cursor.
+            tokio::time::sleep(REOPEN_PAUSE).await;
+            let ctx = patient(&self.ctx, RESUME_PATIENCE);
+            stream = match out.until_stopped(self.open(&out.app, &ctx)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(problem)) => return Stop::End(End::Refused(problem)),
+                Err(stop) => return stop,
+            };
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        out: &Outlet,
+        mut stream: Streaming<wire::WatchEventsResponse>,
+    ) -> Result<(), Stop> {
+        while let Some(Ok(message)) = out.until_stopped(stream.next()).await? {
+            for event in message.events {
+                let event = UserEvent::from(event);
+                let (id, kind) = (event.cursor.clone(), event.kind.clone());
+                let json = serde_json::to_string(&event).unwrap_or_default();
+                out.send(Message { id, kind, json }).await?;
+            }
+            self.from = message.cursor;
         }
         Ok(())
     }

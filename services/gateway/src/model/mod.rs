@@ -3,8 +3,10 @@
 pub(crate) mod agents;
 pub(crate) mod budgets;
 pub(crate) mod cache;
+pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod letters;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod start;
 pub(crate) mod workflows;

@@ -32,7 +32,19 @@ pub(crate) async fn list_dead_letters(
     ok(&DeadLetterPage { dead_letters, next_page_token: some(answer.next_page_token) })
 }
 
-/// Puts a dead letter back on its stream.
+/// One dead letter, its message included.
+#[utoipa::path(get, path = "/dead-letters/{id}", tag = "operations", params(("id" = String, Path)), responses((status = 200, body = DeadLetter)))]
+pub(crate) async fn get_dead_letter(
+    State(app): State<Arc<App>>,
+    Call(ctx): Call,
+    Path(id): Path<String>,
+) -> Answer {
+    let message = || wire::GetDeadLetterRequest { id: id.clone() };
+    let call = async |mut to: Client, request| to.get_dead_letter(request).await;
+    ok(&DeadLetter::from(app.executors.call_any(&ctx, Retry::Read, message, call).await?))
+}
+
+/// Puts a dead letter back on its stream; one of a trigger: makes the start it tells of.
 #[utoipa::path(post, path = "/dead-letters/{id}/redrive", tag = "operations", params(("id" = String, Path)), responses((status = 200, body = DeadLetter)))]
 pub(crate) async fn redrive_dead_letter(
     State(app): State<Arc<App>>,

@@ -3,12 +3,15 @@
 pub(crate) mod agents;
 pub(crate) mod budgets;
 pub(crate) mod cache;
+pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod letters;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod steer;
+pub(crate) mod triggers;
 pub(crate) mod workflows;
 
 use axum::{
@@ -34,6 +37,13 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// 204.
+pub(crate) fn empty() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
