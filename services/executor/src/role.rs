@@ -124,7 +124,8 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
     let money = BudgetServiceServer::new(BudgetDoor::new(budgets));
-    let mut service = Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money).grpc(events).grpc(schedules);
+    let mut service =
+        Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money).grpc(events).grpc(schedules);
     if let Some(cache) = cache {
         metrics::export_cache(&ctx.metrics, &cache);
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));

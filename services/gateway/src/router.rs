@@ -23,8 +23,8 @@ use crate::{
     model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
     rest::{
-        agents, budgets, cache, events, executions, letters, schedules, sessions, start, state, steer, triggers,
-        workflows,
+        agents, budgets, cache, events, executions, letters, schedules, sessions, start, state, steer,
+        triggers, workflows,
     },
 };
 

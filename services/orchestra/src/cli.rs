@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        agents, budgets, cache, capacity, completions, config, dead_letters, dev, executions, fmt, health,
-        migrate, plan, run, serve, sessions, validate, workflows,
+        agents, budgets, cache, capacity, completions, config, dead_letters, dev, events, executions, fmt,
+        health, migrate, plan, run, schedules, serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -94,6 +94,12 @@ pub(crate) enum Command {
     /// The result cache: numbers, single values, patterns.
     #[command(subcommand, after_help = cache::EXAMPLES)]
     Cache(cache::Command),
+    /// User events: publish, list, get, watch, stats, triggers.
+    #[command(subcommand, visible_alias = "event", after_help = events::EXAMPLES)]
+    Events(events::Command),
+    /// Schedules: create, list, get, pause, resume, trigger, backfill, delete.
+    #[command(subcommand, visible_alias = "schedule", after_help = schedules::EXAMPLES)]
+    Schedules(schedules::Command),
     /// Messages that consumers gave up on: list, redrive.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
@@ -155,7 +161,16 @@ mod tests {
             "agents register a.json",
             "agents import http://127.0.0.1:9000 --id x",
             "agents delete a --force",
+            "events publish orders --type order.placed --key 42 --payload {} --priority -3",
+            "events list --type a --type b --topic t --since 2026-01-02T00:00:00Z --limit 5",
+            "events list --from 0",
+            "events watch --topic t --from 7",
+            "schedules create n w --cron @daily --time-zone Europe/Berlin --overlap queue",
+            "schedules create n w --every 15m --jitter 30s",
+            "schedules backfill n 2026-01-01T00:00:00Z 2026-01-02T00:00:00Z",
+            "schedule trigger n",
             "dead-letters redrive 1",
+            "dead-letters get 1",
             "run a.yaml --session ada",
             "sessions history ada --all",
             "session set ada n 1 --expected-version 2",
@@ -190,6 +205,9 @@ mod tests {
             "executions list --status failed --all-statuses",
             "agents delete a --force --refuse-if-busy",
             "serve",
+            "schedules create n w",
+            "schedules create n w --every 15m --cron @daily",
+            "schedules create n w --every soon",
             "completions klingon",
             "cache set n k 1 --ttl 0",
             "sessions set a b",

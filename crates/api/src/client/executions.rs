@@ -451,7 +451,19 @@ impl Client {
         Page::of(answer.dead_letters, answer.next_page_token, DeadLetter::of)
     }
 
-    /// Puts a dead letter back on its stream.
+    /// One dead letter, and its message.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn dead_letter(&self, id: &str) -> Result<(DeadLetter, Vec<u8>), Fault> {
+        let message = wire::GetDeadLetterRequest { id: id.to_owned() };
+        let call = || async { self.executor().get_dead_letter(self.request(message.clone())).await };
+        let letter = self.safely(call).await?;
+        let body = letter.body.clone();
+        Ok((DeadLetter::of(letter)?, body))
+    }
+
+    /// Puts a dead letter back on its stream; one of a trigger: makes the start it tells of.
     ///
     /// # Errors
     /// `not_found`.

@@ -20,9 +20,11 @@
 mod agents;
 mod budgets;
 mod cache;
+mod events;
 mod executions;
 mod many;
 mod model;
+mod schedules;
 mod sessions;
 mod watch;
 mod workflows;
@@ -46,6 +48,7 @@ use crate::Fault;
 pub use agents::{Agent, AgentFilter, Removal};
 pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
+pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigger, UserEvent};
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
@@ -53,6 +56,7 @@ pub use many::Ran;
 pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,
 };
+pub use schedules::{Fire, NewSchedule, Schedule};
 pub use sessions::{Session, SessionExecution, SessionTurn, SessionVariable};
 pub use watch::{Update, Watch};
 pub use workflows::{Defined, Explained, Source, Validated, Workflow, WorkflowFilter};

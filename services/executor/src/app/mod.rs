@@ -64,7 +64,16 @@ impl App {
         defaults: Defaults,
     ) -> Self {
         let topics = Arc::default();
-        Self { engine, journal, clock, bus, defaults: Arc::new(defaults), sessions: None, budgets: None, topics }
+        Self {
+            engine,
+            journal,
+            clock,
+            bus,
+            defaults: Arc::new(defaults),
+            sessions: None,
+            budgets: None,
+            topics,
+        }
     }
 
     /// Dead letters of triggers are re-driven by `topics`; only the first time counts.

@@ -19,7 +19,12 @@ Examples:
 pub(crate) enum Command {
     /// Lists them, newest first.
     List(PageArgs),
-    /// Puts one back on its stream.
+    /// Shows one, with its message when that is text.
+    Get {
+        /// Id of the dead letter.
+        id: String,
+    },
+    /// Puts one back on its stream; one of a trigger: makes the start it tells of.
     Redrive {
         /// Id of the dead letter.
         id: String,
@@ -51,6 +56,19 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
                 let headers = ["id", "state", "stream", "group", "deliveries", "created", "reason"];
                 out.table(&headers, rows.collect(), "no dead letters");
                 more(out, &page);
+            });
+        }
+        Command::Get { id } => {
+            let (letter, body) = client.dead_letter(&id).await?;
+            context.out.result(&letter, |out| {
+                out.line(format_args!(
+                    "{} {} on {}: {}",
+                    letter.id, letter.state, letter.stream, letter.reason
+                ));
+                match std::str::from_utf8(&body) {
+                    Ok(text) => out.line(text),
+                    Err(_) => out.line(format_args!("{} bytes", body.len())),
+                }
             });
         }
         Command::Redrive { id } => {

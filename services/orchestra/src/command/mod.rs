@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod dev;
+pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod fmt;
 pub(crate) mod health;
@@ -15,6 +16,7 @@ pub(crate) mod migrate;
 mod page;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod schedules;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod validate;
@@ -76,6 +78,8 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Budgets(command) => block_on(budgets::run(context, command)),
         Command::Cache(command) => block_on(cache::run(context, command)),
         Command::Sessions(command) => block_on(sessions::run(context, command)),
+        Command::Events(command) => block_on(events::run(context, command)),
+        Command::Schedules(command) => block_on(schedules::run(context, command)),
         Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),
         Command::Capacity => block_on(capacity::run(context)),
         Command::Health(args) => block_on(health::run(context, &args)),
