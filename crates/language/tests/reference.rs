@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)] // helpers of tests stand outside of them
 
 use base::Severity;
-use language::{Limits, Options, built_in_patterns, compile, definition_schema, parse_pattern, render};
+use language::{
+    Limits, Options, built_in_pattern_sources, built_in_patterns, compile, definition_schema,
+    format_definition, parse_pattern, render,
+};
 
 fn page() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/language.md")).unwrap()
@@ -136,6 +139,28 @@ fn every_pattern_and_type_has_an_example_without_findings() {
             panic!("{name}: {error}");
         }
     }
+}
+
+#[test]
+fn formatting_keeps_what_every_example_says() {
+    let patterns =
+        built_in_pattern_sources().iter().map(|source| ("pattern".to_owned(), (*source).to_owned()));
+    let mut seen = 0;
+    for (name, source) in
+        snippets().into_iter().filter(|(_, s)| is_definition(s) || s.starts_with("pattern:")).chain(patterns)
+    {
+        let formatted = format_definition(&source, None).unwrap();
+        assert_eq!(format_definition(&formatted, None).unwrap(), formatted, "{name}: twice changes nothing");
+        if source.starts_with("pattern:") {
+            let read = |text: &str| parse_pattern(text, &Limits::default(), None).pattern.unwrap().describe();
+            assert_eq!(read(&formatted), read(&source), "{name}");
+        } else {
+            let hash = |text: &str| compile(text, &Options::default()).compiled.unwrap().content_hash;
+            assert_eq!(hash(&formatted), hash(&source), "{name}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 50, "{seen}");
 }
 
 #[test]

@@ -105,6 +105,8 @@ struct Pending {
     no_tasks: bool,
     /// How often the tasks run, for the types that say it.
     turns: Turns,
+    /// The switch of the workflow itself; it joins the tasks after those of the text, which keep their numbers.
+    switch: Option<Task>,
 }
 
 /// Reads a definition.
@@ -225,8 +227,9 @@ impl Reading<'_> {
             "switch" => {
                 let mut task = Task::scope("switch".into(), key.at);
                 task.body = None;
+                task.depends_on = Some(Vec::new());
                 self.switch(&mut task, key, value, here);
-                def.body.tasks.insert(0, task);
+                pending.switch = Some(task);
             }
             "join" | "rest" | "partial" => {
                 pending.turns.at = key.at;
@@ -361,6 +364,7 @@ impl Reading<'_> {
 
     fn close(&mut self, def: &mut Definition, pending: Pending, node: &Node) {
         self.name(def, pending.id, pending.name, node);
+        def.body.tasks.extend(pending.switch);
         self.coordinate(def);
         if let Some((keys, at)) = pending.output_keys {
             self.output_keys(def, &keys, at);
