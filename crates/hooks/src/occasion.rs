@@ -79,16 +79,20 @@ pub fn occasions(fact: &Fact<'_>, tags: impl Fn(&str) -> Vec<String>) -> Vec<Occ
     };
     let mut triggers = Vec::new();
     match (fact.kind, text("status"), text("previous")) {
-        ("workflow.execution_started" | "session.started", ..) => triggers.push(Trigger::SessionStart),
-        ("session.restored", ..) | ("workflow.status_changed", "executing", "paused") => {
-            triggers.push(Trigger::SessionRestore);
+        ("workflow.execution_started", ..) => {
+            triggers.push(Trigger::SessionStart);
+            if fact.data["session_restored"] == true {
+                triggers.push(Trigger::SessionRestore);
+            }
         }
+        ("workflow.status_changed", "executing", "paused") => triggers.push(Trigger::SessionRestore),
         (
             "workflow.status_changed",
             "completed" | "failed" | "cancelled" | "terminated" | "compensated",
             _,
-        )
-        | ("session.ended", ..) => triggers.push(Trigger::SessionEnd),
+        ) => {
+            triggers.push(Trigger::SessionEnd);
+        }
         _ if task_ended => triggers.extend(Trigger::after(&tags(text("capability")))),
         _ => {}
     }
@@ -157,6 +161,11 @@ mod tests {
     fn facts_fire_the_triggers_that_belong_to_them() {
         for (kind, data, want) in [
             ("workflow.execution_started", json!({}), &["session_start", "notification"][..]),
+            (
+                "workflow.execution_started",
+                json!({"session_restored": true}),
+                &["session_start", "session_restore", "notification"],
+            ),
             ("workflow.status_changed", json!({"status": "completed"}), &["session_end", "notification"]),
             ("workflow.status_changed", json!({"status": "cancelled"}), &["session_end", "notification"]),
             ("workflow.status_changed", json!({"status": "paused"}), &["notification"]),

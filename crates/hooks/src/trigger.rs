@@ -33,11 +33,11 @@ triggers! {
     PreCommand = "pre_command";
     /// As `post_task`, for a capability tagged `command`.
     PostCommand = "post_command";
-    /// An execution began, or the session that it belongs to.
+    /// An execution began.
     SessionStart = "session_start";
-    /// An execution ended, or the session that it belongs to.
+    /// An execution ended.
     SessionEnd = "session_end";
-    /// A paused execution goes on, or an earlier session was loaded.
+    /// An execution began with what a session held, or a paused one goes on.
     SessionRestore = "session_restore";
     /// Any lifecycle event of an execution; `when` says which.
     Notification = "notification";

@@ -78,8 +78,8 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
     let cluster = seat.start(engine.clone(), bus.clone(), Arc::new(Dialled::new(ctx.clone()))).await;
-    let hooks = start_hooks(&ctx, &journal, &clock, &bus, &engine, &cluster, &me).await?;
     let sessions = sessions(&settings, &journal, &engine, clock.clone());
+    let hooks = start_hooks(&ctx, &journal, &clock, &bus, &engine, (&cluster, &me), &sessions).await?;
     let drain = ctx.drain.clone();
     let swept = sessions.clone();
     ctx.spawn("sessions", async move {
@@ -160,8 +160,8 @@ async fn start_hooks(
     clock: &Arc<SystemClock>,
     bus: &Arc<dyn bus::Bus>,
     engine: &Engine,
-    cluster: &Cluster,
-    me: &store::journal::Membership,
+    (cluster, me): (&Cluster, &store::journal::Membership),
+    sessions: &Sessions,
 ) -> anyhow::Result<Option<Hooks>> {
     if !ctx.settings.hooks.enabled {
         return Ok(None);
@@ -174,7 +174,7 @@ async fn start_hooks(
         engine: engine.clone(),
         owner: Arc::new(cluster.clone()),
         me: me.clone(),
-        memory: None,
+        memory: Some(Arc::new(sessions.clone())),
     };
     Hooks::start(parts).await.map(Some).context("hooks")
 }

@@ -22,6 +22,7 @@ pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.executor.v1.EventService", "executor"),
     ("orchestra.executor.v1.ScheduleService", "executor"),
     ("orchestra.executor.v1.SessionService", "executor"),
+    ("orchestra.executor.v1.HookService", "executor"),
 ];
 
 /// Names of the contracts.

@@ -23,7 +23,7 @@ use crate::{
     model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
     rest::{
-        agents, budgets, cache, events, executions, letters, schedules, sessions, start, state, steer,
+        agents, budgets, cache, events, executions, hooks, letters, schedules, sessions, start, state, steer,
         triggers, workflows,
     },
 };
@@ -44,6 +44,7 @@ use crate::{
         (name = "schedules", description = "Executions that start by the clock."),
         (name = "cache", description = "The result cache: answers of pure capabilities, and values of your own."),
         (name = "budgets", description = "What a tenant and its workflows may spend."),
+        (name = "hooks", description = "What is done when something happens to an execution, and the log of it."),
         (name = "sessions", description = "What executions share: variables and a conversation."),
         (name = "live", description = "What happens, as it happens: WebSocket and server-sent events."),
         (name = "operations", description = "Health, metrics, capacity, dead letters.")
@@ -96,6 +97,10 @@ fn api() -> OpenApiRouter<Arc<App>> {
         ))
         .routes(routes!(sessions::session_history, sessions::append_session_turn))
         .routes(routes!(sessions::session_executions))
+        .routes(routes!(hooks::list_hooks, hooks::create_hook))
+        .routes(routes!(hooks::list_hook_runs))
+        .routes(routes!(hooks::get_hook_run))
+        .routes(routes!(hooks::get_hook, hooks::update_hook, hooks::delete_hook))
         .routes(routes!(letters::list_dead_letters))
         .routes(routes!(letters::get_dead_letter))
         .routes(routes!(letters::redrive_dead_letter))

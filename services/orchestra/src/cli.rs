@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     command::{
         agents, budgets, cache, capacity, completions, config, dead_letters, dev, events, executions, fmt,
-        health, migrate, plan, run, schedules, serve, sessions, validate, workflows,
+        health, hooks, migrate, plan, run, schedules, serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Schedules: create, list, get, pause, resume, trigger, backfill, delete.
     #[command(subcommand, visible_alias = "schedule", after_help = schedules::EXAMPLES)]
     Schedules(schedules::Command),
+    /// Hooks: what is done when something happens, and the log of it.
+    #[command(subcommand, visible_alias = "hook", after_help = hooks::EXAMPLES)]
+    Hooks(hooks::Command),
     /// Messages that consumers gave up on: list, redrive.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
@@ -171,6 +174,9 @@ mod tests {
             "schedule trigger n",
             "dead-letters redrive 1",
             "dead-letters get 1",
+            "hooks create a --trigger pre_task --command /bin/cat --arg -n --priority -5 --always-run",
+            "hook update a --when x --enabled false --expected-revision 2",
+            "hooks runs --hook a --state failed --all",
             "run a.yaml --session ada",
             "sessions history ada --all",
             "session set ada n 1 --expected-version 2",
@@ -203,6 +209,8 @@ mod tests {
             "executions resolve ID TASK",
             "executions resolve ID TASK --retry --failed x",
             "executions list --status failed --all-statuses",
+            "hooks create a --trigger pre_task",
+            "hooks list --enabled --disabled",
             "agents delete a --force --refuse-if-busy",
             "serve",
             "schedules create n w",

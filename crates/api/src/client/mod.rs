@@ -22,6 +22,7 @@ mod budgets;
 mod cache;
 mod events;
 mod executions;
+mod hooks;
 mod many;
 mod model;
 mod schedules;
@@ -52,6 +53,7 @@ pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigg
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
+pub use hooks::{Hook, HookDefinition, HookFilter, HookRun, HookRunFilter};
 pub use many::Ran;
 pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,

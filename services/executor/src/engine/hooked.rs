@@ -87,8 +87,9 @@ impl Lane {
     fn question(&self, link: &HookLink, id: ExecutionId, call: CallKey) -> Option<GateAsk> {
         let hot = self.hot.get(&id)?;
         let state = &hot.state;
-        let task = state.plan().plan().tasks.get(call.task as usize)?;
-        let capability = task.need.capability.clone().unwrap_or_default();
+        let running = state.tasks().get(call.task as usize)?;
+        let task = state.task_plan(call.task);
+        let capability = state.need(call.task).capability.clone().unwrap_or_default();
         let tags = tags_of(&self.shared.dispatcher.fleet(), &capability);
         if !hot.gates.contains_key(&call) && !link.gate.guards(&hot.tenant, &tags) {
             return None;
@@ -101,12 +102,13 @@ impl Lane {
             execution: id,
             workflow_id: created.workflow_id,
             workflow: format!("{}@{}", created.workflow_name, created.workflow_version),
-            task: task.id.as_str().into(),
+            task: state.task_path(call.task).as_str().into(),
+            generation: running.generation(),
             task_name: if task.name.is_empty() { task.id.clone() } else { task.name.clone() },
             instructions: task.instructions.clone(),
             capability,
             tags,
-            item: state.tasks()[call.task as usize].scattered.then_some(call.item),
+            item: running.scattered.then_some(call.item),
             input,
         })
     }
@@ -139,14 +141,14 @@ impl Lane {
             return self.feed_fact(id, &cannot);
         }
         let Some(hot) = self.hot.get(&id) else { return };
-        let Some(task) = hot.state.plan().plan().tasks.get(call.task as usize) else { return };
+        let capability = hot.state.need(call.task).capability.as_deref().unwrap_or_default().into();
         let Ok(agent) = AgentId::new(BY_HOOK) else { return };
         let to = Assignment {
             agent,
             instance: format!("{BY_HOOK}/{BY_HOOK}").into(),
             caller: self.caller.clone(),
             input_hash,
-            capability: task.need.capability.as_deref().unwrap_or_default().into(),
+            capability,
             capability_version: "".into(),
             effect: Effect::Pure,
             reason: "answered by a hook".into(),

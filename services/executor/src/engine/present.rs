@@ -48,6 +48,8 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
                 "estimated_duration": c.estimated.as_secs(),
                 "allocated_agents": c.candidates,
                 "priority": c.priority,
+                "session_id": (!c.settings.session.is_empty()).then_some(&*c.settings.session),
+                "session_restored": restored(&c.settings),
             }),
         )],
         Kind::Admitted => vec![status("executing", json!({"previous": "planning"}))],
@@ -175,9 +177,17 @@ fn id(state: &State, task: u32) -> String {
     state.task_path(task)
 }
 
+/// Whether a session with content was loaded.
+fn restored(settings: &workflow::Settings) -> bool {
+    let holds = |part: &Option<base::Payload>| {
+        part.as_ref().is_some_and(|p| !matches!(p.bytes().as_ref(), b"{}" | b"[]" | b"null"))
+    };
+    !settings.session.is_empty() && (holds(&settings.vars) || holds(&settings.history))
+}
+
 /// The skill that the task asks for, when it names one.
 fn capability(state: &State, task: u32) -> Option<&str> {
-    state.plan().plan().tasks[task as usize].need.capability.as_deref()
+    state.need(task).capability.as_deref()
 }
 
 fn of_call(state: &State, call: CallKey, more: Value) -> Value {

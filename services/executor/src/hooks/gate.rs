@@ -32,8 +32,10 @@ pub struct GateAsk {
     pub workflow_id: WorkflowId,
     /// Its name and version.
     pub workflow: String,
-    /// The task's id.
+    /// The task's id, with the round of each loop and branch that it lies in.
     pub task: Arc<str>,
+    /// Rises when the task is begun anew.
+    pub generation: u32,
     /// For people.
     pub task_name: String,
     /// What to do, in words.
@@ -186,7 +188,7 @@ fn occasion(ask: &GateAsk, trigger: Trigger, bytes_max: usize, at: base::Timesta
         document["input_omitted"] = true.into();
     }
     // The same call with the same input is the same occasion, after a restart and on another replica too.
-    let key = blake3::Hash::from(ask.input.hash()).to_hex().to_string();
+    let key = format!("{}.{}", ask.generation, blake3::Hash::from(ask.input.hash()).to_hex());
     Occasion {
         trigger,
         subject: Subject {

@@ -1,26 +1,26 @@
 //! The little that hooks need of sessions.
 
+use api::Fault;
 use async_trait::async_trait;
 use base::{ExecutionId, Tenant};
 use serde_json::{Map, Value};
 
-/// Variables of the session that an execution belongs to; an execution without one is a session of its own.
+/// Variables of the session that an execution belongs to.
 #[async_trait]
 pub trait SessionMemory: Send + Sync + 'static {
-    /// Writes variables. The same `request` writes once.
+    /// Writes variables. Safe to repeat.
     ///
     /// # Errors
-    /// In words.
+    /// The execution belongs to no session; the session takes no more; the store is away.
     async fn write(
         &self,
         tenant: &Tenant,
         execution: ExecutionId,
         variables: Map<String, Value>,
-        request: uuid::Uuid,
-    ) -> Result<(), String>;
+    ) -> Result<(), Fault>;
     /// All variables.
     ///
     /// # Errors
-    /// In words.
-    async fn read(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Map<String, Value>, String>;
+    /// The execution belongs to no session; the store is away.
+    async fn read(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Map<String, Value>, Fault>;
 }

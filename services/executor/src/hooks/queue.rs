@@ -84,9 +84,12 @@ impl Inner {
         let variables = verdict.set.variables.clone();
         if let (Some(memory), Some(execution), false) =
             (&self.memory, request.execution_id, variables.is_empty())
-            && let Err(error) = memory.write(&request.tenant, execution, variables, request.request_id).await
+            && let Err(fault) = memory.write(&request.tenant, execution, variables).await
         {
-            tracing::warn!(%error, "variables that a hook set could not be written");
+            if fault.code.is_retryable() {
+                return Err(StoreError::Unavailable(fault.to_string()));
+            }
+            tracing::warn!(%fault, execution = %execution, "variables that a hook set are not kept");
         }
         let text = serde_json::to_string(verdict).unwrap_or_else(|_| "{}".into());
         self.store.finish(&request.tenant, request.request_id, &self.me, &text, self.clock.now()).await?;
@@ -111,12 +114,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Runs requests of one execution, in their order.
+    async fn work_off(&self, requests: Vec<(Tenant, Uuid)>) -> Result<(), StoreError> {
+        for (tenant, id) in requests {
+            self.work(&tenant, id).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs requests until hooks stop.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut all = tokio::time::interval(inner.options.sweep_every);
     all.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut open = JoinSet::new();
-    let running: Arc<Mutex<BTreeSet<Uuid>>> = Arc::default();
+    // Executions with hooks under way: what comes next waits, so that order holds.
+    let busy: Arc<Mutex<BTreeSet<Uuid>>> = Arc::default();
     loop {
         let partitions = tokio::select! {
             () = inner.stopped() => return,
@@ -131,26 +145,25 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 tracing::warn!(%error, "hooks that are to run cannot be read; they are looked for again");
                 Vec::new()
             });
-            let more = due.len() == ROWS as usize;
-            let mut lines: HashMap<Option<base::ExecutionId>, Vec<(Tenant, Uuid)>> = HashMap::new();
-            let mut taken = running.lock().unwrap_or_else(PoisonError::into_inner);
-            for (tenant, id, execution) in due {
-                if taken.insert(id) {
-                    lines.entry(execution).or_default().push((tenant, id));
-                }
-            }
-            drop(taken);
-            for line in lines.into_values() {
-                let (inner, running) = (inner.clone(), running.clone());
-                open.spawn(async move {
-                    for (tenant, id) in line {
-                        if let Err(error) = inner.work(&tenant, id).await {
-                            tracing::warn!(%error, request = %id, "hooks could not be run; they are tried again");
-                        }
-                        running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            let mut lines: HashMap<Uuid, Vec<(Tenant, Uuid)>> = HashMap::new();
+            {
+                let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+                for (tenant, id, execution) in due {
+                    let line = execution.map_or(id, base::ExecutionId::uuid);
+                    if !busy.contains(&line) {
+                        lines.entry(line).or_default().push((tenant, id));
                     }
-                    if more {
-                        inner.queue.look(partition);
+                }
+                busy.extend(lines.keys());
+            }
+            for (line, requests) in lines {
+                let (inner, busy) = (inner.clone(), busy.clone());
+                open.spawn(async move {
+                    let done = inner.work_off(requests).await;
+                    busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+                    match done {
+                        Ok(()) => inner.queue.look(partition),
+                        Err(error) => tracing::warn!(%error, "hooks could not be run; they are tried again"),
                     }
                 });
             }

@@ -11,6 +11,7 @@
 mod book;
 mod door;
 mod keep;
+mod memory;
 pub mod rules;
 mod save;
 

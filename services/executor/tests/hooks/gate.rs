@@ -173,15 +173,18 @@ async fn the_answer_of_a_gate_is_found_after_a_restart() {
     let node = world.node().await;
     node.hook(notes("once", Trigger::PreTask, &file)).await;
     // The process ends after the hook and before the call.
-    let gate = says("wait", Trigger::PreTask, "sleep 1000");
-    let slow = node.hook(HookSpec { priority: 200, ..gate }).await;
+    let block = folder.path().join("block");
+    std::fs::write(&block, "").unwrap();
+    let script = format!("while [ -e {} ]; do sleep 0.01; done", block.display());
+    node.hook(HookSpec { priority: 200, ..says("wait", Trigger::PreTask, &script) }).await;
     let request = StartRequest { workflow: "w".into(), ..StartRequest::default() };
     node.app.start(&me(), request).await.unwrap();
     testkit::wait_for("the first hook", SOON, async || (!lines(&file).is_empty()).then_some(())).await;
     node.until_runs(1).await;
     node.die().await;
+    std::fs::remove_file(&block).unwrap();
     let node = world.node().await;
-    node.book().delete(&me(), &slow.hook_id.to_string(), None).await.unwrap();
     testkit::wait_for("the call", SOON, async || (!world.agents.calls().is_empty()).then_some(())).await;
     assert_eq!(lines(&file), ["once"], "a hook that had ended did not run again");
+    drop(node);
 }

@@ -5,6 +5,7 @@ pub(crate) mod budgets;
 pub(crate) mod cache;
 pub(crate) mod events;
 pub(crate) mod executions;
+pub(crate) mod hooks;
 pub(crate) mod letters;
 pub(crate) mod schedules;
 pub(crate) mod sessions;

@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod fmt;
 pub(crate) mod health;
+pub(crate) mod hooks;
 pub(crate) mod migrate;
 mod page;
 pub(crate) mod plan;
@@ -80,6 +81,7 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Sessions(command) => block_on(sessions::run(context, command)),
         Command::Events(command) => block_on(events::run(context, command)),
         Command::Schedules(command) => block_on(schedules::run(context, command)),
+        Command::Hooks(command) => block_on(hooks::run(context, command)),
         Command::DeadLetters(command) => block_on(dead_letters::run(context, command)),
         Command::Capacity => block_on(capacity::run(context)),
         Command::Health(args) => block_on(health::run(context, &args)),

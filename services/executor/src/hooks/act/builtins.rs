@@ -170,7 +170,8 @@ impl Actions {
         let (Some(memory), Some(execution)) = (&self.memory, task.execution) else {
             return Err("sessions are not kept here".to_owned().into());
         };
-        let variables = memory.read(&task.tenant, execution).await?;
+        let read = memory.read(&task.tenant, execution).await;
+        let variables = read.map_err(|fault| fault.to_string())?;
         let mut answer = Answer::allow(format!("{} variables", variables.len()));
         answer.set.variables = variables;
         Ok(answer)
