@@ -275,3 +275,39 @@ async fn a_refusal_in_the_middle_closes_with_its_code() {
     assert_eq!((messages.len(), u16::from(close.code)), (1, 1013));
     assert_eq!(close.reason.as_str(), "not_found: the execution was deleted");
 }
+
+#[tokio::test]
+async fn user_events_are_followed_and_go_on_where_they_were() {
+    use common::events::event as user_event;
+    let door = Gateway::start().await;
+    let fake = door.executor.log().events.clone();
+    let (first, second) = (fake.next_watch(), fake.next_watch());
+    let url = format!("ws://{}/ws/events?type=order:placed&topic=orders&from=3", door.http());
+    let (mut socket, _) = connect_async(url).await.unwrap();
+    let batch =
+        |events: Vec<wire::Event>, cursor: &str| wire::WatchEventsResponse { events, cursor: cursor.into() };
+    first.send(batch(vec![user_event("a", 4), user_event("b", 5)], "5")).unwrap();
+    drop(first);
+    second.send(batch(vec![user_event("c", 9)], "9")).unwrap();
+    let mut ids = vec![];
+    while ids.len() < 3 {
+        if let Message::Text(text) =
+            tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap()
+        {
+            let message: Value = serde_json::from_str(&text).unwrap();
+            door.valid("UserEvent", &message, "a message");
+            ids.push(message["id"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(ids, ["a", "b", "c"]);
+    let asked: Vec<String> = fake.0.lock().unwrap().watches.iter().map(|w| w.from.clone()).collect();
+    assert_eq!(asked, ["3", "5"]);
+    let third = fake.next_watch();
+    third.send(batch(vec![user_event("d", 10)], "10")).unwrap();
+    let stream = door.open("/api/v1/events/stream?topic=orders", &[("last-event-id", "9")]).await;
+    let mut events = stream.bytes_stream().eventsource();
+    let told = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!((told.event.as_str(), told.id.as_str()), ("order.placed", "10"));
+    assert_eq!(fake.0.lock().unwrap().watches.last().unwrap().from, "9");
+    drop(second);
+}

@@ -89,6 +89,57 @@ async fn every_route_answers_as_its_document_says() {
             200,
         ),
         (&get, "/api/v1/dead-letters?page_size=10", none(), 200),
+        (&get, "/api/v1/dead-letters/1", none(), 200),
+        (&get, "/api/v1/dead-letters/missing", none(), 404),
+        (
+            &post,
+            "/api/v1/events",
+            body(&json!({"topic": "orders", "payload": {"n": 1}, "priority": "high"})),
+            200,
+        ),
+        (&post, "/api/v1/events", body(&json!({"topic": "full"})), 429),
+        (&post, "/api/v1/events", body(&json!({"topic": "t", "key": "a", "correlation_id": "b"})), 400),
+        (&post, "/api/v1/events", body(&json!({"topic": "t", "priority": "urgent"})), 400),
+        (&post, "/api/v1/events/batch", body(&json!({"events": [{"topic": "a"}, {"topic": "b"}]})), 200),
+        (
+            &get,
+            "/api/v1/events?type=workflow:completed,x&correlation_id=k&since=2026-01-01T00:00:00Z",
+            none(),
+            200,
+        ),
+        (&get, "/api/v1/events?from=0&topic=orders", none(), 200),
+        (&get, "/api/v1/events?colour=red", none(), 400),
+        (&get, "/api/v1/events/stats", none(), 200),
+        (&get, "/api/v1/events/e1", none(), 200),
+        (&get, "/api/v1/events/missing", none(), 404),
+        (
+            &post,
+            "/api/v1/triggers",
+            body(&json!({"name": "t", "workflow": "w", "topic": "orders", "input": {"a": 1}})),
+            201,
+        ),
+        (&get, "/api/v1/triggers", none(), 200),
+        (&get, "/api/v1/triggers/1", none(), 200),
+        (&get, "/api/v1/triggers/missing", none(), 404),
+        (&post, "/api/v1/triggers/1/pause", none(), 200),
+        (&post, "/api/v1/triggers/1/resume", none(), 200),
+        (&delete, "/api/v1/triggers/1", none(), 204),
+        (&post, "/api/v1/schedules", body(&json!({"name": "n", "workflow": "w", "every": "15m"})), 201),
+        (&post, "/api/v1/schedules", body(&json!({"name": "n", "workflow": "w", "every": "soon"})), 400),
+        (&post, "/api/v1/schedules", body(&json!({"name": "n", "workflow": "w", "cron": "nonsense"})), 400),
+        (&get, "/api/v1/schedules", none(), 200),
+        (&get, "/api/v1/schedules/n", none(), 200),
+        (&get, "/api/v1/schedules/missing", none(), 404),
+        (&post, "/api/v1/schedules/n/pause", none(), 200),
+        (&post, "/api/v1/schedules/n/resume", none(), 200),
+        (&post, "/api/v1/schedules/n/trigger", none(), 200),
+        (
+            &post,
+            "/api/v1/schedules/n/backfill",
+            body(&json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"})),
+            200,
+        ),
+        (&delete, "/api/v1/schedules/n", none(), 204),
         (&post, "/api/v1/dead-letters/1/redrive", none(), 200),
         (&post, "/api/v1/dead-letters/missing/redrive", none(), 404),
         (&put, "/api/v1/budgets", body(&json!({"period": "day", "limits": {"calls": 10}})), 200),
@@ -557,4 +608,34 @@ async fn a_value_of_the_cache_comes_back_as_it_was_given() {
     let gone = door.post("/api/v1/cache/summaries/invalidate", json!({"pattern": "summarise@1"})).await;
     assert_eq!(gone.json(), json!({"removed": 1}));
     assert_eq!(door.get(path).await.status, 404);
+}
+
+#[tokio::test]
+async fn events_and_schedules_reach_the_executor_as_they_were_asked_for() {
+    let door = Gateway::start().await;
+    let event = json!({"id": "e", "topic": "orders", "type": "order.placed", "correlation_id": "k",
+        "priority": "low", "data": {"n": 1.00}, "volatile": true});
+    let told = door.post("/api/v1/events", event).await.json();
+    assert_eq!(told, json!({"id": "e", "duplicate": false, "durable": false}));
+    let drawn = door.post("/api/v1/events", json!({"topic": "orders"})).await.json();
+    assert_eq!(drawn["id"].as_str().unwrap().len(), 36, "drawn before the first try");
+    door.get("/api/v1/events?type=a:b,c&key=k&from=7&page_size=3").await;
+    let schedule = json!({"name": "n", "workflow": "w", "cron": "0 9 * * *", "time_zone": "Europe/Berlin",
+        "catch_up": "10m", "jitter": "30s", "overlap": "queue"});
+    door.post("/api/v1/schedules", schedule).await;
+    let refused =
+        door.post("/api/v1/schedules", json!({"name": "n", "workflow": "w", "cron": "nonsense"})).await;
+    assert_eq!(refused.json()["field"], "cron", "the body has it flat");
+    let fake = door.executor.log().events.clone();
+    let asked = fake.0.lock().unwrap();
+    let first = &asked.published[0];
+    assert_eq!((first.key.as_str(), first.priority, first.r#type.as_str()), ("k", -10, "order.placed"));
+    assert_eq!(first.payload.clone().unwrap().body, Some(Body::Json("{\"n\":1.0}".into())));
+    let list = &asked.lists[0];
+    assert_eq!(
+        (list.from.as_str(), list.filter.clone().unwrap().types),
+        ("7", vec!["a:b".into(), "c".into()])
+    );
+    let timing = &asked.timings[0];
+    assert_eq!((timing.catch_up_ms, timing.jitter_ms, timing.every_ms), (Some(600_000), 30_000, 0));
 }

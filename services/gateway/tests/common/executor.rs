@@ -21,7 +21,9 @@ use proto::{
             budget_service_server::BudgetServiceServer,
             cache_service_server::CacheServiceServer,
             command_execution_request::Command,
+            event_service_server::EventServiceServer,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
+            schedule_service_server::ScheduleServiceServer,
             session_service_server::SessionServiceServer,
         },
     },
@@ -52,6 +54,7 @@ pub(crate) struct Log {
     pub(crate) lists: Vec<wire::ListExecutionsRequest>,
     pub(crate) members: Vec<internal::Member>,
     pub(crate) maps_read: usize,
+    pub(crate) events: super::events::FakeEvents,
 }
 
 /// Answers as it is told.
@@ -73,6 +76,8 @@ impl FakeExecutor {
                 .grpc(ExecutorServiceServer::new(fake.clone()))
                 .grpc(BudgetServiceServer::new(super::memory::FakeBudgets))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
+                .grpc(EventServiceServer::new(fake.log().events.clone()))
+                .grpc(ScheduleServiceServer::new(fake.log().events.clone()))
                 .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));
             async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
