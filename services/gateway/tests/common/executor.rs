@@ -72,12 +72,13 @@ impl FakeExecutor {
     pub(crate) fn role(&self) -> Role {
         let fake = self.clone();
         Role::new("executor", &[], move |_| {
+            let events = fake.log().events.clone();
             let service = Service::new()
                 .grpc(ExecutorServiceServer::new(fake.clone()))
                 .grpc(BudgetServiceServer::new(super::memory::FakeBudgets))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
-                .grpc(EventServiceServer::new(fake.log().events.clone()))
-                .grpc(ScheduleServiceServer::new(fake.log().events.clone()))
+                .grpc(EventServiceServer::new(events.clone()))
+                .grpc(ScheduleServiceServer::new(events))
                 .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));
             async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
