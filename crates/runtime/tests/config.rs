@@ -108,6 +108,8 @@ fn the_sources_own_names_work_in_the_environment_and_in_a_file() {
         }),
         ("CHECKPOINT_INTERVAL_MINUTES", "2", |s| s.executor.checkpoint_interval == Duration::from_secs(120)),
         ("EVENT_RETENTION_HOURS", "1", |s| s.bus.retention == Duration::from_secs(3600)),
+        ("EnabledFeatures.Scheduler", "false", |s| !s.schedules.enabled),
+        ("EnabledFeatures.MessageBus", "false", |s| !s.topics.enabled),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317", |s| s.telemetry.otlp_endpoint.is_some()),
         ("healthCheckInterval", "20000", |s| s.registry.health_check_interval == Duration::from_secs(20)),
         ("workflowTimeout", "60000", |s| s.executor.workflow_timeout == Duration::from_secs(60)),
