@@ -66,7 +66,8 @@ impl State {
             if self.undo_of(state.turn).is_some() || self.is_covered(task) || !self.is_live(state.turn) {
                 continue;
             }
-            let has = self.plan.at(state.node).undo.is_some();
+            let elsewhere = state.more.as_ref().is_some_and(|m| m.taken_over);
+            let has = self.plan.at(state.node).undo.is_some() && !elsewhere;
             match state.phase {
                 TaskPhase::Completed if has => undo.push((state.ended_seq, task)),
                 TaskPhase::Scheduled if has && self.may_have_worked(task) => undo.push((u64::MAX, task)),

@@ -226,7 +226,8 @@ impl State {
             match path.get(1) {
                 Some(id) => ids.extend(self.seen_from(view.turn, id)),
                 None => {
-                    return Node::Map(self.all_from(view.turn).map(|t| self.member(t, view.until)).collect());
+                    let all = self.all_from(view.turn, view.until).into_iter();
+                    return Node::Map(all.map(|t| self.member(t, view.until)).collect());
                 }
             }
         }
@@ -241,20 +242,36 @@ impl State {
             if let Some(&offset) = found {
                 return Some(at.task(offset)).filter(|t| (*t as usize) < self.tasks.len());
             }
-            at = &self.turns[self.tasks[at.scope? as usize].turn as usize];
+            let Some(owner) = at.scope else { return self.removed(id) };
+            at = &self.turns[self.tasks[owner as usize].turn as usize];
         }
     }
 
-    /// All tasks in this turn and around it, the nearest last: of two that share an id it counts.
-    fn all_from(&self, turn: u32) -> impl Iterator<Item = u32> {
+    /// A task that a change of the plan removed: what began before still sees it.
+    fn removed(&self, id: &str) -> Option<u32> {
+        let gone = |t: &crate::task::TaskState| {
+            t.more.as_ref().and_then(|m| m.removed.as_deref()).is_some_and(|r| r == id)
+        };
+        (self.revision > 0).then(|| self.tasks.iter().position(gone).map(|t| t as u32))?
+    }
+
+    /// All tasks in this turn and around it, the nearest last: of two that share an id it counts. Those of the plan that
+    /// joined after event `until`, or were removed before it, are not among them.
+    fn all_from(&self, turn: u32, until: u64) -> Vec<u32> {
         let mut rings = Vec::new();
-        let mut at = Some(&self.turns[turn as usize]);
-        while let Some(ring) = at {
-            let len = if ring.undo { 0 } else { self.plan.block(ring.block).len };
-            rings.push((0..len).map(|offset| ring.task(offset)).collect::<Vec<_>>());
-            at = ring.scope.map(|t| &self.turns[self.tasks[t as usize].turn as usize]);
+        let mut at = &self.turns[turn as usize];
+        while let Some(owner) = at.scope {
+            let len = if at.undo { 0 } else { self.plan.block(at.block).len };
+            rings.push((0..len).map(|offset| at.task(offset)).collect::<Vec<_>>());
+            at = &self.turns[self.tasks[owner as usize].turn as usize];
         }
-        rings.into_iter().rev().flatten()
+        let there = |t: &u32| {
+            let own = &self.tasks[*t as usize];
+            let removed = own.more.as_ref().is_some_and(|m| m.removed.is_some());
+            own.turn == 0 && own.born < until && !(removed && own.ended_seq < until)
+        };
+        rings.push((0..self.tasks.len() as u32).filter(there).collect());
+        rings.into_iter().rev().flatten().collect()
     }
 
     fn member(&self, id: u32, until: u64) -> (String, Node) {
@@ -275,7 +292,8 @@ impl State {
             let error = json!({"class": class.as_str(), "message": &**message});
             fields.insert("error".to_owned(), Node::from(error));
         }
-        (self.task_plan(id).id.clone(), Node::Map(fields))
+        let removed = task.more.as_ref().and_then(|m| m.removed.as_deref());
+        (removed.unwrap_or(&self.task_plan(id).id).to_owned(), Node::Map(fields))
     }
 
     /// What a session saves when the execution ended: the plan's templates, or the variables as they stand.

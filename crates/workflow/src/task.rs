@@ -146,6 +146,8 @@ pub struct TaskState {
     pub(crate) queued: bool,
     /// How often it was reset.
     pub(crate) generation: u32,
+    /// Number of the event that added it; 0 = it was there from the start.
+    pub(crate) born: u64,
     /// What most tasks never have.
     pub(crate) more: Option<Box<More>>,
 }
@@ -169,6 +171,8 @@ pub(crate) struct More {
     pub error: Option<Arc<(FailureClass, Arc<str>)>>,
     /// Whether a call of it may have done its work without anybody knowing.
     pub unclear: bool,
+    /// Whether another execution did its work, which undoes it when it has to.
+    pub taken_over: bool,
     /// Its id, when a change of the plan removed it.
     pub removed: Option<Arc<str>>,
 }
@@ -195,6 +199,7 @@ impl TaskState {
             taken: 0,
             queued: false,
             generation,
+            born: 0,
             more: None,
             phase: TaskPhase::Pending,
             scattered: false,

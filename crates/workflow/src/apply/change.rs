@@ -45,7 +45,9 @@ impl State {
         let mut tasks = Vec::with_capacity(plan.plan().tasks.len());
         for (node, task) in (0..).zip(&plan.plan().tasks) {
             let index = known.remove(&task.id).unwrap_or_else(|| {
-                self.tasks.push(TaskState::new(node, 0, task.after.len() as u32, 0));
+                let mut added = TaskState::new(node, 0, task.after.len() as u32, 0);
+                added.born = self.seq;
+                self.tasks.push(added);
                 self.tasks.len() as u32 - 1
             });
             self.tasks[index as usize].node = node;
@@ -166,7 +168,8 @@ impl State {
             }
         }
         let old = &self.tasks[task as usize];
-        let fresh = TaskState::new(old.node, old.turn, 0, old.generation + 1);
+        let mut fresh = TaskState::new(old.node, old.turn, 0, old.generation + 1);
+        fresh.born = old.born;
         self.tasks[task as usize] = fresh;
     }
 
@@ -179,6 +182,7 @@ impl State {
             match &seed.output {
                 None => self.skip(seed.task, SkipReason::Condition, at),
                 Some(output) => {
+                    self.tasks[seed.task as usize].more().taken_over = true;
                     if matches!(self.task_plan(seed.task).kind, NodeKind::Switch { .. }) {
                         let value = to_value(output);
                         let cases = value["cases"].as_array().into_iter().flatten();

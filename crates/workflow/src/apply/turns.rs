@@ -93,6 +93,8 @@ impl State {
     }
 
     pub(super) fn end_turn(&mut self, scope: u32, number: u32, result: &TurnResult, at: Timestamp) {
+        // What asked for this end is answered, even when the turn had ended: it is not looked at again.
+        self.forget_reviews(scope, number, false);
         let turns = self.tasks[scope as usize].turns().map(|s| s.turns.as_slice()).unwrap_or_default();
         let Some(&turn) = turns.get(number as usize) else { return };
         if self.turns[turn as usize].phase != TurnPhase::Running {
@@ -114,6 +116,20 @@ impl State {
         self.review_scope(scope);
     }
 
+    /// Tasks of a turn that have ended are not looked at again.
+    pub(super) fn forget_reviews(&mut self, scope: u32, number: u32, undo: bool) {
+        let (tasks, turns) = (&self.tasks, &self.turns);
+        self.review.retain(|r| {
+            let turn = match r {
+                Review::Task(task) if !tasks[*task as usize].is_open() => tasks[*task as usize].turn,
+                Review::Turn(turn) => *turn,
+                Review::Task(_) | Review::Scope(_) => return true,
+            };
+            let own = &turns[turn as usize];
+            (own.scope, own.number, own.undo) != (Some(scope), number, undo)
+        });
+    }
+
     /// The turn is over, and with it all that is open in it.
     pub(super) fn close_turn(&mut self, turn: u32, phase: TurnPhase, at: Timestamp) {
         let own = &mut self.turns[turn as usize];
@@ -129,11 +145,15 @@ impl State {
             Review::Turn(t) => *t != turn,
             Review::Task(t) | Review::Scope(t) => !tasks.contains(t),
         });
-        if !open {
-            return;
-        }
         for task in tasks {
-            if self.tasks[task as usize].is_open() {
+            // Turns that a scope left running go with the turn around it, unless that completed.
+            if phase != TurnPhase::Completed && !self.tasks[task as usize].is_open() {
+                let kept = self.tasks[task as usize].turns().map(|s| s.turns.clone()).unwrap_or_default();
+                for turn in kept {
+                    self.close_turn(turn, TurnPhase::Cancelled, at);
+                }
+            }
+            if open && self.tasks[task as usize].is_open() {
                 self.leave_agenda(task);
                 self.close_calls(task, at);
                 self.close_task(task, TaskPhase::Cancelled, at);

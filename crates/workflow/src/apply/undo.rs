@@ -45,6 +45,7 @@ impl State {
         failure: Option<(FailureClass, &Arc<str>)>,
         at: Timestamp,
     ) {
+        self.forget_reviews(task, 0, true);
         let failure = failure.map(|(class, message)| Arc::new((class, message.clone())));
         let Some(undoing) = &mut self.undoing else { return };
         undoing.left.retain(|t| *t != task);
@@ -54,6 +55,9 @@ impl State {
             undoing.current = None;
         }
         undoing.done.insert(task, failure.clone());
+        if undoing.left.is_empty() && undoing.current.is_none() {
+            self.timers.retain(|(_, timer)| *timer != Timer::Saga);
+        }
         if let Some((_, turn)) = current {
             let phase = if failure.is_none() { TurnPhase::Completed } else { TurnPhase::Failed };
             self.close_turn(turn, phase, at);

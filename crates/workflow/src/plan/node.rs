@@ -94,7 +94,8 @@ pub enum Edge {
     Case(String),
     /// When it failed with one of these classes (empty = any): the failure is caught.
     Failed(Vec<FailureClass>),
-    /// When it ended, whichever way.
+    /// When it ended, whichever way: a failure is caught by it. A task that its own condition, or no way to it being
+    /// taken, kept from running did not end.
     Ended,
 }
 
@@ -106,6 +107,7 @@ pub enum Join {
     #[default]
     All,
     /// The first edge is taken. Failures before it are tolerated while another edge may still be taken.
+    /// [`super::InputSpec::Previous`] gives the one output that was there.
     Any,
     /// So many edges are taken; fails as soon as that cannot be reached any more.
     Quorum(u32),

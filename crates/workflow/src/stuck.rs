@@ -1,0 +1,236 @@
+//! Why an execution makes no progress by itself: what each open task waits for, since when, and the command that frees it.
+
+use std::sync::Arc;
+
+use base::{ExecutionId, Timestamp};
+
+use crate::{
+    plan::{NodeKind, Wait},
+    state::{State, Status},
+    task::{CallPhase, CallState, TaskPhase},
+    wait::Waiting,
+};
+
+/// One reason why an execution waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The task's index and path; `None` = the execution as a whole.
+    pub task: Option<(u32, String)>,
+    /// The item, of a task that scatters.
+    pub item: u32,
+    /// What it waits for.
+    pub why: Why,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// Room to start.
+    Queued,
+    /// Somebody who resumes it.
+    Paused,
+    /// An agent that offers what the call needs.
+    NoAgent {
+        /// Why there is none.
+        reason: Arc<str>,
+        /// When it is given up; `None` = never.
+        until: Option<Timestamp>,
+    },
+    /// A free instance, or room under the limits of the workflow.
+    NoRoom,
+    /// The time of a retry.
+    Retry {
+        /// When.
+        at: Timestamp,
+    },
+    /// The answer of an agent.
+    Agent {
+        /// Who works on it.
+        agent: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An answer to the agent's question.
+    Input,
+    /// Somebody who decides about a call of unknown outcome.
+    Decision {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// An event.
+    Event {
+        /// Its topic.
+        topic: String,
+        /// Its correlation key; `None` = any.
+        key: Option<Arc<str>>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A signal.
+    Signal {
+        /// Its name.
+        name: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An approval.
+    Approval {
+        /// Who may answer; empty = anybody with the right to operate executions.
+        who: Vec<String>,
+        /// Since when.
+        since: Timestamp,
+        /// When more people may; `None` = no further step.
+        escalates: Option<Timestamp>,
+    },
+    /// An operator who lets a step go on.
+    Step {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A point in time.
+    Time {
+        /// When.
+        until: Timestamp,
+    },
+    /// The end of a sub-workflow.
+    Child {
+        /// Its execution.
+        execution: ExecutionId,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The bus, which takes an event.
+    Publish,
+}
+
+impl Why {
+    /// The machine-readable form.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Paused => "paused",
+            Self::NoAgent { .. } => "no_agent",
+            Self::NoRoom => "no_room",
+            Self::Retry { .. } => "retry",
+            Self::Agent { .. } => "agent",
+            Self::Input => "input",
+            Self::Decision { .. } => "decision",
+            Self::Event { .. } => "event",
+            Self::Signal { .. } => "signal",
+            Self::Approval { .. } => "approval",
+            Self::Step { .. } => "step",
+            Self::Time { .. } => "time",
+            Self::Child { .. } => "child",
+            Self::Publish => "publish",
+        }
+    }
+
+    /// The command that frees it; `None` = nothing but the thing itself.
+    pub const fn command(&self) -> Option<&'static str> {
+        match self {
+            Self::Paused => Some("resume"),
+            Self::NoAgent { .. } => Some("register an agent"),
+            Self::Input => Some("answer"),
+            Self::Decision { .. } => Some("resolve"),
+            Self::Event { .. } => Some("publish"),
+            Self::Signal { .. } => Some("signal"),
+            Self::Approval { .. } => Some("approve"),
+            Self::Step { .. } => Some("step"),
+            Self::Queued
+            | Self::NoRoom
+            | Self::Retry { .. }
+            | Self::Agent { .. }
+            | Self::Time { .. }
+            | Self::Child { .. }
+            | Self::Publish => None,
+        }
+    }
+}
+
+impl State {
+    /// Everything the execution waits for, at most `max` reasons; empty when it is over.
+    pub fn stuck(&self, max: usize) -> Vec<Reason> {
+        let whole = |why| Reason { task: None, item: 0, why };
+        let mut out = Vec::new();
+        match self.status {
+            status if status.is_final() => return out,
+            Status::Planning => return vec![whole(Why::Queued)],
+            Status::Paused => out.push(whole(Why::Paused)),
+            _ => {}
+        }
+        for task in 0..self.tasks.len() as u32 {
+            if out.len() >= max {
+                break;
+            }
+            if self.tasks[task as usize].is_open() {
+                self.waits_of(task, &mut out);
+            }
+        }
+        out.truncate(max);
+        out
+    }
+
+    fn waits_of(&self, task: u32, out: &mut Vec<Reason>) {
+        let own = &self.tasks[task as usize];
+        let mut say = |item, why| out.push(Reason { task: Some((task, self.task_path(task))), item, why });
+        if let Some(why) = own.waiting().and_then(|wait| self.wait_reason(task, wait)) {
+            say(0, why);
+        }
+        if own.phase == TaskPhase::Scheduled {
+            for (item, call) in (0..).zip(&own.calls) {
+                if let Some(why) = call_reason(call) {
+                    say(item, why);
+                }
+            }
+        }
+    }
+
+    fn wait_reason(&self, task: u32, wait: &Waiting) -> Option<Why> {
+        Some(match wait {
+            Waiting::Timer { until } | Waiting::Pause { until } => Why::Time { until: *until },
+            Waiting::Event { key, since, .. } => {
+                let topic = match (self.untriggered(task), &self.task_plan(task).kind) {
+                    (Some(topic), _) => topic.to_owned(),
+                    (None, NodeKind::Wait(Wait::Event { topic, .. })) => topic.clone(),
+                    _ => return None,
+                };
+                Why::Event { topic, key: key.clone(), since: *since }
+            }
+            Waiting::Signal { since, payload: None } => match &self.task_plan(task).kind {
+                NodeKind::Wait(Wait::Signal { name, .. }) => {
+                    Why::Signal { name: name.clone(), since: *since }
+                }
+                _ => return None,
+            },
+            Waiting::Step { since, granted: false } => Why::Step { since: *since },
+            Waiting::Approval(asked) if asked.decided.is_none() => Why::Approval {
+                who: self.may_answer(task),
+                since: asked.at,
+                escalates: self.escalation_due(task),
+            },
+            Waiting::Child { child, since, outcome: None, .. } => {
+                Why::Child { execution: child.execution, since: *since }
+            }
+            Waiting::Publish { done: false, .. } => Why::Publish,
+            _ => return None,
+        })
+    }
+}
+
+fn call_reason(call: &CallState) -> Option<Why> {
+    Some(match (call.phase, &call.current) {
+        (CallPhase::Ready(_), _) if call.waiting.is_some() => {
+            Why::NoAgent { reason: call.waiting.clone().unwrap_or_else(|| "".into()), until: call.timer }
+        }
+        (CallPhase::Ready(at), _) if call.attempt > 0 => Why::Retry { at },
+        (CallPhase::Ready(_), _) => Why::NoRoom,
+        (CallPhase::Running, Some(open)) => {
+            Why::Agent { agent: open.to.agent.to_string(), since: open.started_at }
+        }
+        (CallPhase::Input, _) => Why::Input,
+        (CallPhase::Decision, _) => {
+            Why::Decision { reason: call.waiting.clone().unwrap_or_else(|| "".into()) }
+        }
+        _ => return None,
+    })
+}
