@@ -11,7 +11,14 @@ use proptest::prelude::*;
 use simulator::World;
 
 fn run(seed: u64, tasks: usize, steps: usize) -> World {
-    let mut world = World::new(seed, tasks);
+    live(World::new(seed, tasks), steps)
+}
+
+fn whole(seed: u64, tasks: usize, steps: usize) -> World {
+    live(World::whole(seed, tasks), steps)
+}
+
+fn live(mut world: World, steps: usize) -> World {
     for _ in 0..steps {
         world.anything();
     }
@@ -21,11 +28,16 @@ fn run(seed: u64, tasks: usize, steps: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_execution_keeps_the_rules_and_ends(seed in any::<u64>(), tasks in 0usize..12, steps in 0usize..250) {
         run(seed, tasks, steps);
+    }
+
+    #[test]
+    fn every_execution_of_the_whole_graph_keeps_the_rules_and_ends(seed in any::<u64>(), tasks in 0usize..9, steps in 0usize..250) {
+        whole(seed, tasks, steps);
     }
 }
 
@@ -39,17 +51,18 @@ fn the_same_seed_gives_the_same_log() {
 #[test]
 fn the_simulation_reaches_every_kind_of_fact() {
     let mut kinds = std::collections::BTreeSet::new();
-    for seed in 0..300 {
-        let world = run(seed, 8, 200);
+    let worlds = (0..300).map(|seed| run(seed, 8, 200)).chain((0..700).map(|seed| whole(seed, 7, 150)));
+    for world in worlds {
         // The name of a kind is the first word of its debug form.
         let name = |e: &workflow::Event| format!("{:?}", e.kind).split([' ', '(']).next().unwrap().to_owned();
         kinds.extend(world.log.iter().map(name));
     }
-    assert_eq!(kinds.len(), 25, "{kinds:?}");
+    assert_eq!(kinds.len(), 55, "{kinds:?}");
 }
 
 #[test]
 fn one_seed() {
     let seed = std::env::var("ORCHESTRA_SIM_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(41);
     run(seed, 10, 300);
+    whole(seed, 6, 200);
 }

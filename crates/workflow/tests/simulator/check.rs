@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use base::Timestamp;
-use workflow::{CallKey, CallPhase, Compiled, Decision, Event, Kind, State, Status, TaskPhase};
+use workflow::{
+    CallKey, CallPhase, Decision, Event, Kind, State, Status, TaskPhase, TurnPhase,
+    plan::{Join, NodeKind, ScopeMode},
+};
 
 /// Remembers how far the log was looked at.
 #[derive(Default)]
@@ -15,9 +18,9 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn state(&mut self, seed: u64, plan: &Compiled, state: &State, log: &[Event]) {
+    pub(crate) fn state(&mut self, seed: u64, state: &State, log: &[Event]) {
         for event in &log[self.seen..] {
-            self.event(seed, plan, &event.kind);
+            self.event(seed, state, &event.kind);
         }
         self.seen = log.len();
         let calls = || state.tasks().iter().flat_map(|t| &t.calls);
@@ -36,26 +39,28 @@ impl Checks {
             let wide = state.tasks()[*task as usize].calls.iter().filter(|c| busy(c.phase)).count();
             assert!(wide <= *width as usize, "seed {seed}: task {task} is wider than its width");
         }
-        let named = match state.status() {
-            Status::Planning | Status::Paused => true,
-            Status::Executing => running + asking + ready + count(|p| p == CallPhase::Decision) > 0,
-            _ => true,
-        };
+        scopes(seed, state);
+        // Something is under way, or something is named that has to come.
+        let waits = |t: &workflow::TaskState| t.is_open() && t.waiting().is_some();
+        let named = !state.is_active()
+            || running + asking + ready + count(|p| p == CallPhase::Decision) > 0
+            || state.tasks().iter().any(waits);
         assert!(named, "seed {seed}: it waits for nothing: {log:#?}");
-        let limits = &plan.plan().limits;
+        let limits = &state.plan().plan().limits;
         assert!(limits.max_retries.is_none_or(|max| state.retries() <= max), "seed {seed}: retries");
     }
 
     /// Folds one fact into what is known from the log alone.
-    fn event(&mut self, seed: u64, plan: &Compiled, kind: &Kind) {
+    fn event(&mut self, seed: u64, state: &State, kind: &Kind) {
         let (task, phase) = match kind {
             Kind::TaskScheduled { task, items, width, .. } => {
                 let again = self.scheduled.insert(*task, (*items, *width));
                 assert_eq!(again, None, "seed {seed}: task {task} is scheduled twice");
-                for before in &plan.plan().tasks[*task as usize].after {
-                    let over = self.over.get(before);
-                    let fine = matches!(over, Some(TaskPhase::Completed | TaskPhase::Skipped(_)));
-                    assert!(fine, "seed {seed}: task {task} runs before {before}: {over:?}");
+                if matches!(state.task_plan(*task).join, Join::All | Join::BestEffort) {
+                    for before in state.before(*task) {
+                        let over = self.over.get(&before);
+                        assert!(over.is_some(), "seed {seed}: task {task} runs before {before}");
+                    }
                 }
                 return;
             }
@@ -71,6 +76,23 @@ impl Checks {
                 assert_eq!(self.items.insert(*call, ()), None, "seed {seed}: {call:?} completes twice");
                 return;
             }
+            Kind::Reset { tasks, .. } => {
+                for task in tasks {
+                    self.over.remove(task);
+                    self.scheduled.remove(task);
+                    self.items.retain(|call, ()| call.task != *task);
+                }
+                return;
+            }
+            Kind::Seeded { tasks, .. } => {
+                self.over.extend(tasks.iter().map(|s| (s.task, TaskPhase::Completed)));
+                return;
+            }
+            Kind::VariablesSet { task: None, .. } => return,
+            Kind::Routed { task, .. }
+            | Kind::VariablesSet { task: Some(task), .. }
+            | Kind::TaskRecovered { call: CallKey { task, .. }, .. } => (*task, TaskPhase::Completed),
+            Kind::TaskCancelled { task, .. } => (*task, TaskPhase::Cancelled),
             Kind::TaskCompleted { task, .. } => (*task, TaskPhase::Completed),
             Kind::TaskFailed { call, .. } => (call.task, TaskPhase::Failed),
             Kind::TaskSkipped { task, reason } => (*task, TaskPhase::Skipped(*reason)),
@@ -82,10 +104,13 @@ impl Checks {
     /// After a tick nothing is due but retries that wait for somebody to take them.
     pub(crate) fn ticked(&mut self, seed: u64, state: &State, now: Timestamp) {
         let mut at = Timestamp::from_micros(i64::MIN);
+        if state.status().is_final() {
+            return;
+        }
         while let Some(due) = state.next_timer(at).filter(|due| *due <= now) {
             let retries = state.tasks().iter().flat_map(|t| &t.calls);
             let a_retry = retries.filter(|c| c.attempt > 0).any(|c| c.phase == CallPhase::Ready(due));
-            assert!(a_retry, "seed {seed}: a timer of {due} is still set at {now}");
+            assert!(a_retry, "seed {seed}: a timer of {due} is still set at {now}: {state:#?}");
             at = due;
         }
     }
@@ -102,7 +127,10 @@ struct Last {
     over: bool,
 }
 
-pub(crate) fn log(seed: u64, plan: &Compiled, log: &[Event]) {
+pub(crate) fn log(seed: u64, state: &State, log: &[Event]) {
+    undone(seed, state, log);
+    let plan = state.plan();
+    let was_reset = log.iter().any(|e| matches!(e.kind, Kind::Reset { .. }));
     assert!(log.is_sorted_by_key(|e| e.at), "seed {seed}: time runs backwards");
     let mut calls: BTreeMap<CallKey, Last> = BTreeMap::new();
     let (mut allowed, mut ends) = (plan.plan().limits.allowed_failures, 0);
@@ -133,8 +161,9 @@ pub(crate) fn log(seed: u64, plan: &Compiled, log: &[Event]) {
             Kind::TaskCompleted { task, output: Some(_), .. } => {
                 calls.entry(CallKey::new(*task, 0)).or_default().over = true;
             }
-            Kind::TaskFailed { call, tolerated: true, .. }
-                if !plan.plan().tasks[call.task as usize].optional =>
+            Kind::Reset { tasks, .. } => calls.retain(|call, _| !tasks.contains(&call.task)),
+            Kind::TaskFailed { call, tolerated: true, spared: false, .. }
+                if !state.task_plan(call.task).optional && !was_reset =>
             {
                 assert!(allowed > 0, "seed {seed}: more failures than allowed");
                 allowed -= 1;
@@ -142,11 +171,83 @@ pub(crate) fn log(seed: u64, plan: &Compiled, log: &[Event]) {
             Kind::Completed { .. }
             | Kind::Failed { .. }
             | Kind::Cancelled { .. }
-            | Kind::Terminated { .. } => {
+            | Kind::Terminated { .. }
+            | Kind::Compensated => {
                 ends += 1;
             }
             _ => {}
         }
     }
     assert_eq!(ends, 1, "seed {seed}: an execution ends once");
+}
+
+/// No scope runs more turns at once than its width, and no task of its body holds more of them than its own.
+fn scopes(seed: u64, state: &State) {
+    for (task, own) in (0..).zip(state.tasks()).filter(|(_, t)| t.phase == TaskPhase::Scheduled) {
+        let (Some(turns), NodeKind::Scope(scope)) = (own.turns(), &state.task_plan(task).kind) else {
+            continue;
+        };
+        let running = turns.turns.iter().filter(|t| state.turns()[**t as usize].phase == TurnPhase::Running);
+        let ScopeMode::ForEach { width, .. } = &scope.mode else {
+            assert!(running.count() <= 1, "seed {seed}: two turns of {task} at once");
+            continue;
+        };
+        let wide = width.unwrap_or(u32::MAX) as usize;
+        assert!(running.count() <= wide, "seed {seed}: {task} is wider than its width");
+        let mut inside: BTreeMap<u32, u32> = BTreeMap::new();
+        for (index, t) in (0..).zip(state.tasks()).filter(|(_, t)| t.phase == TaskPhase::Scheduled) {
+            if state.turn_of(index).is_some_and(|turn| turn.scope == Some(task) && !turn.undo) {
+                let inside = inside.entry(t.node()).or_default();
+                *inside += 1;
+                let fits = state.task_plan(index).width.is_none_or(|w| *inside <= w);
+                assert!(fits, "seed {seed}: too many turns in task {index}");
+            }
+        }
+    }
+}
+
+/// What compensation undid: exactly the completed tasks with a compensation, the last that completed first.
+fn undone(seed: u64, state: &State, log: &[Event]) {
+    let Some(began) = log.iter().position(|e| matches!(e.kind, Kind::CompensationStarted { .. })) else {
+        assert!(!log.iter().any(|e| matches!(e.kind, Kind::TaskCompensating { .. })), "seed {seed}");
+        return;
+    };
+    if log.iter().any(|e| matches!(e.kind, Kind::Reset { .. })) {
+        return;
+    }
+    let completed = log[..began].iter().filter_map(|e| match &e.kind {
+        Kind::TaskCompleted { task, .. }
+        | Kind::Routed { task, .. }
+        | Kind::TaskRecovered { call: CallKey { task, .. }, .. }
+        | Kind::VariablesSet { task: Some(task), .. } => Some(*task),
+        _ => None,
+    });
+    let has = |task: &u32| state.task_plan(*task).compensate.is_some();
+    let covered = |task: &u32| {
+        let mut at = state.turn_of(*task).and_then(|t| t.scope);
+        while let Some(scope) = at {
+            if has(&scope) && state.tasks()[scope as usize].phase == TaskPhase::Completed {
+                return true;
+            }
+            at = state.turn_of(scope).and_then(|t| t.scope);
+        }
+        false
+    };
+    let mut wanted: Vec<u32> = completed.filter(|t| has(t) && !covered(t)).collect();
+    wanted.reverse();
+    let done: Vec<u32> = log[began..]
+        .iter()
+        .filter_map(|e| match &e.kind {
+            Kind::TaskCompensating { task } => Some(*task),
+            _ => None,
+        })
+        .collect();
+    let twice = done.iter().collect::<std::collections::BTreeSet<_>>().len() != done.len();
+    assert!(!twice, "seed {seed}: undone twice: {done:?}");
+    let of_completed: Vec<u32> =
+        done.into_iter().filter(|t| state.tasks()[*t as usize].phase == TaskPhase::Completed).collect();
+    assert!(wanted.starts_with(&of_completed), "seed {seed}: {of_completed:?} for {wanted:?}: {log:#?}");
+    if state.status() == Status::Compensated {
+        assert_eq!(of_completed, wanted, "seed {seed}");
+    }
 }

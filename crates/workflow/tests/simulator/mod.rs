@@ -2,8 +2,10 @@
 //! or die, people with commands, crashes, lost commits, repeated and late messages. Everything follows from a seed.
 
 mod check;
+mod outside;
 mod plans;
 mod rng;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,21 +42,36 @@ pub(crate) struct World {
     pub(crate) log: Vec<Event>,
     now: Timestamp,
     /// What agents decided by message id: a repeated message has the same fate.
-    fates: BTreeMap<(CallKey, u32), Fate>,
+    fates: BTreeMap<(CallKey, u32, u32), Fate>,
     /// Messages on their way, delivered in any order.
     pending: Vec<Input>,
     /// What the shell dispatches and waits for, by effects alone.
     queue: BTreeMap<CallKey, Timestamp>,
     open: BTreeMap<CallKey, u32>,
     /// Input of each call when it left first.
-    inputs: BTreeMap<CallKey, Payload>,
+    inputs: BTreeMap<(CallKey, u32), Payload>,
     checks: check::Checks,
+    /// Whether commands and events of the whole graph come too.
+    wild: bool,
+    /// Events so far, for their ids.
+    events: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, tasks: usize) -> Self {
+        Self::with(seed, |rng| plans::plan(rng, tasks))
+    }
+
+    /// An execution of a plan from the whole set of nodes.
+    pub(crate) fn whole(seed: u64, tasks: usize) -> Self {
+        let mut world = Self::with(seed, |rng| whole::plan(rng, tasks));
+        world.wild = true;
+        world
+    }
+
+    fn with(seed: u64, plan: impl FnOnce(&mut Rng) -> workflow::plan::Plan) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Arc::new(Compiled::new(plans::plan(&mut rng, tasks)).unwrap());
+        let plan = Arc::new(Compiled::new(plan(&mut rng)).unwrap());
         let created = plans::created(&mut rng);
         let id = ExecutionId::new(Uuid::from_u128(u128::from(seed)));
         let now = Timestamp::from_millis(1_000_000);
@@ -74,11 +91,16 @@ impl World {
             open: BTreeMap::new(),
             inputs: BTreeMap::new(),
             checks: check::Checks::default(),
+            wild: false,
+            events: 0,
         }
     }
 
     /// One thing that may happen.
     pub(crate) fn anything(&mut self) {
+        if self.wild && self.rng.one_in(4) {
+            return self.outside();
+        }
         match self.rng.below(100) {
             0..30 => self.deliver(),
             30..55 => self.dispatch(),
@@ -109,6 +131,9 @@ impl World {
             self.dispatch();
             self.deliver();
             self.help_the_waiting();
+            if self.wild {
+                self.bring_what_is_waited_for();
+            }
             if self.rng.one_in(4) {
                 self.pass_time();
             }
@@ -121,7 +146,7 @@ impl World {
 
     /// Looks at the whole log.
     pub(crate) fn judge(&self) {
-        check::log(self.seed, &self.plan, &self.log);
+        check::log(self.seed, &self.state, &self.log);
         let last = &self.state;
         assert!(last.status().is_final() && last.in_flight() == 0 && last.waiting_calls() == 0);
         assert_eq!(last.output().is_some(), last.status() == Status::Completed);
@@ -154,17 +179,25 @@ impl World {
             "seed {}: the log gives another state after {input:?}",
             self.seed
         );
-        let only_late = step.events.iter().all(|e| matches!(e.kind, Kind::LateResult { .. }));
+        let late = |e: &Event| {
+            matches!(e.kind, Kind::LateResult { .. } | Kind::ChildEnded { .. } | Kind::Spent { .. })
+        };
+        let only_late = step.events.iter().all(late);
         assert!(
             !was_final || only_late && step.effects.is_empty(),
             "seed {}: {input:?} after the end",
             self.seed
         );
+        for event in &step.events {
+            if let Kind::Reset { tasks, .. } = &event.kind {
+                self.queue.retain(|call, _| !tasks.contains(&call.task));
+            }
+        }
         for effect in step.effects {
             self.act(effect);
         }
         self.settle();
-        self.checks.state(self.seed, &self.plan, &self.state, &self.log);
+        self.checks.state(self.seed, &self.state, &self.log);
         if ticking {
             self.checks.ticked(self.seed, &self.state, self.now);
         }
@@ -199,7 +232,8 @@ impl World {
             Effect::SendAnswer(call) => {
                 let fate = plans::fate_after_answer(&mut self.rng);
                 let retry = self.state.call(call).unwrap().retry;
-                self.fates.insert((call, retry), fate);
+                let generation = self.state.tasks()[call.task as usize].generation();
+                self.fates.insert((call, retry, generation), fate);
                 self.send(call);
             }
             Effect::Abort { call, number, .. } => {
@@ -210,7 +244,7 @@ impl World {
                 assert!(known, "seed {}: abort of an attempt that never left (asked: {asked})", self.seed);
             }
             Effect::Ended => {}
-            other => panic!("seed {}: no shell for {other:?}", self.seed),
+            other => self.act_outside(other),
         }
     }
 
@@ -220,13 +254,14 @@ impl World {
         let (attempt, retry) = (state.attempt, state.retry);
         self.open.insert(call, attempt);
         let rng = &mut self.rng;
-        let fate = self.fates.entry((call, retry)).or_insert_with(|| plans::fate(rng)).clone();
+        let generation = self.state.tasks()[call.task as usize].generation();
+        let fate = self.fates.entry((call, retry, generation)).or_insert_with(|| plans::fate(rng)).clone();
         self.pending.extend(outcome(call, attempt, fate));
     }
 
     /// The shell's books against what a recovery would do.
     fn settle(&mut self) {
-        if self.state.status() != Status::Executing {
+        if !self.state.is_active() {
             self.queue.clear();
         }
         let ready =
@@ -237,8 +272,10 @@ impl World {
             match effect {
                 Effect::Dispatch { call, at } => drop(queue.insert(call, at)),
                 Effect::Recover(call) => drop(open.insert(call)),
-                Effect::Ended => {}
-                other => panic!("seed {}: recovery cannot {other:?}", self.seed),
+                Effect::Send(_) | Effect::SendAnswer(_) | Effect::Abort { .. } | Effect::PlanChanged => {
+                    panic!("seed {}: recovery cannot {effect:?}", self.seed)
+                }
+                _ => {}
             }
         }
         assert_eq!(self.queue, queue, "seed {}: what is dispatched", self.seed);
@@ -287,8 +324,9 @@ impl World {
                 return self.step(Input::CannotCall { call, class: FailureClass::Definition, message });
             }
         };
-        let first = self.inputs.entry(call).or_insert_with(|| payload.clone());
-        assert_eq!(*first, payload, "seed {}: the input of {call:?} changed", self.seed);
+        let generation = self.state.tasks()[call.task as usize].generation();
+        let first = self.inputs.entry((call, generation)).or_insert_with(|| payload.clone());
+        assert_eq!(*first, payload, "seed {}: the input of {call:?} changed: {:#?}", self.seed, self.log);
         let (effect, caller, instance) = (plans::class(&mut self.rng), self.member(), self.rng.below(3));
         self.step(Input::Assign { call, to: Arc::new(assignment(effect, caller, instance)) });
     }

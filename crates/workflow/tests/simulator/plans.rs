@@ -41,7 +41,7 @@ pub(crate) fn plan(rng: &mut Rng, tasks: usize) -> Plan {
     }
 }
 
-fn task(rng: &mut Rng, index: u32) -> TaskPlan {
+pub(crate) fn task(rng: &mut Rng, index: u32) -> TaskPlan {
     let after: Vec<u32> = (0..index).filter(|_| rng.one_in(3)).collect();
     let before = after.first().map(|t| format!("tasks.t{t}.output"));
     TaskPlan {
