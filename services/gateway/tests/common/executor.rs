@@ -23,6 +23,7 @@ use proto::{
             command_execution_request::Command,
             event_service_server::EventServiceServer,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
+            hook_service_server::HookServiceServer,
             schedule_service_server::ScheduleServiceServer,
             session_service_server::SessionServiceServer,
         },
@@ -78,6 +79,7 @@ impl FakeExecutor {
                 .grpc(BudgetServiceServer::new(super::memory::FakeBudgets))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
                 .grpc(EventServiceServer::new(events.clone()))
+                .grpc(HookServiceServer::new(super::hooks::FakeHooks))
                 .grpc(ScheduleServiceServer::new(events))
                 .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));

@@ -4,6 +4,7 @@
 
 pub(crate) mod events;
 pub(crate) mod executor;
+pub(crate) mod hooks;
 pub(crate) mod memory;
 pub(crate) mod services;
 
