@@ -15,7 +15,7 @@ minimum="${COVERAGE_MIN:-95}"
 crates=("$@")
 if [ ${#crates[@]} -eq 0 ]; then
     crates=()
-    for crate in base expr workflow language catalog balance policy scaling; do
+    for crate in base expr workflow language catalog balance schedule hooks policy scaling; do
         # A crate that is not needed yet does not exist yet.
         if [ -e "crates/$crate/Cargo.toml" ]; then crates+=("$crate"); fi
     done

@@ -45,6 +45,7 @@ fn created(input: Value) -> Created {
         checkpoint_every: Duration::ZERO,
         allocation_timeout: Duration::from_secs(30),
         trace: "".into(),
+        correlation_id: "".into(),
         principal: "ann".into(),
         candidates: vec![],
         estimated: Duration::ZERO,

@@ -25,6 +25,7 @@ mod run;
 mod running;
 mod serve;
 mod start;
+mod spans;
 mod telemetry;
 pub mod trace;
 
@@ -42,4 +43,5 @@ pub use role::{BoundPorts, Role, RoleContext, Service};
 pub use run::{install_tls_provider, run, run_telling, run_with};
 pub use running::Running;
 pub use start::{Listen, Options, StartError, start};
+pub use spans::{PastSpan, Spans};
 pub use telemetry::{Telemetry, TelemetryError};

@@ -69,6 +69,8 @@ pub struct RoleContext {
     pub peers: Peers,
     /// Instruments.
     pub metrics: Metrics,
+    /// Where spans of operations go that have ended.
+    pub spans: crate::Spans,
     /// Tells when the process goes down.
     pub drain: Drain,
     /// Where this role listens.

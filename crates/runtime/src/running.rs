@@ -53,6 +53,7 @@ impl Running {
             settings: Arc::clone(&self.settings),
             peers: self.peers.clone(),
             metrics: self.metrics.clone(),
+            spans: self.telemetry.spans(),
             drain: self.drain.clone(),
             ports: listeners.get(role.name).map(|l| l.bound).unwrap_or_default(),
             readiness: self.readiness.clone(),

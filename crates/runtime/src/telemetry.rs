@@ -12,7 +12,11 @@ use opentelemetry_sdk::{
 };
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{Metrics, Settings, config::LogFormat};
+use crate::{
+    Metrics, Settings, Spans,
+    config::LogFormat,
+    spans::ChosenIds,
+};
 
 /// How long one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,6 +105,11 @@ impl Telemetry {
         self.metrics.clone()
     }
 
+    /// Spans of operations that have ended: exported when an OTLP endpoint is set, nothing otherwise.
+    pub fn spans(&self) -> Spans {
+        Spans::of(self.tracer.as_ref())
+    }
+
     /// Makes it the process's own: log lines go to stderr, spans and lines to the collector. A program that has set
     /// a subscriber of its own keeps it.
     pub fn install(&self) {
@@ -118,7 +127,7 @@ impl Telemetry {
         };
         let spans = self.tracer.as_ref().map(|provider| {
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(self.service.clone()));
-            layer.with_filter(filter(&format!("info,orchestra::rpc=debug,{QUIET}")))
+            layer.with_filter(filter(&format!("info,orchestra::rpc=debug,orchestra::http=debug,{QUIET}")))
         });
         let bridge = self.logs.as_ref().map(|provider| {
             let layer = opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge::new(provider);
@@ -153,6 +162,7 @@ fn build_tracer(endpoint: &str, resource: Resource, ratio: f64) -> Result<SdkTra
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(sampler)
+        .with_id_generator(ChosenIds::default())
         .with_batch_exporter(exporter)
         .build())
 }

@@ -36,7 +36,7 @@ impl TraceParent {
     pub fn child(self) -> Self {
         Self { span_id: new_span_id(), ..self }
     }
-    fn context(self) -> Context {
+    pub(crate) fn context(self) -> Context {
         Context::new().with_remote_span_context(SpanContext::new(
             TraceId::from_bytes(self.trace_id.to_be_bytes()),
             SpanId::from_bytes(self.span_id.to_be_bytes()),

@@ -121,6 +121,7 @@ fn start(id: ExecutionId, pos: i64) -> Item {
         status: "executing".into(),
         current_phase: String::new().into(),
         request_hash: None,
+        correlation_id: None,
         priority: 0,
         started_at: Timestamp::from_micros(pos),
         wake: Wake::Hot,

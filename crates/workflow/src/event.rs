@@ -67,6 +67,8 @@ pub struct Created {
     pub allocation_timeout: Duration,
     /// W3C `traceparent` of the start; empty = none.
     pub trace: Arc<str>,
+    /// What ties it to other work of the caller; empty = nothing was given.
+    pub correlation_id: Arc<str>,
     /// Who started it.
     pub principal: Arc<str>,
     /// Agents that the pre-check found.

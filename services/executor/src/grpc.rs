@@ -82,6 +82,7 @@ fn start_of(request: pb::StartExecutionRequest) -> Result<StartRequest, Fault> {
         max_memory_bytes: options.max_memory_bytes,
         metadata_json: request.metadata_json,
         session_id: request.session_id,
+        correlation_id: request.correlation_id,
         wait: wait_of(request.wait_ms),
         own_id: None,
     })
@@ -207,6 +208,7 @@ impl ExecutorService for Executor {
             statuses: request.statuses,
             workflow: (!request.workflow.is_empty())
                 .then(|| self.app.workflow_id(&context, &request.workflow)),
+            correlation_id: request.correlation_id,
             after: wire::cursor(&page.page_token)?,
             limit: page.page_size.clamp(0, 1000) as u32,
         };

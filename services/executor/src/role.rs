@@ -68,6 +68,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         metrics: counts.clone(),
         fatal: fatal.clone(),
     });
+    engine.use_spans(ctx.spans.clone());
     let cache = result_cache(&settings, clock.clone());
     if let Some(cache) = &cache {
         engine.use_cache(cache.clone());

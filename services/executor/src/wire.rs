@@ -46,6 +46,7 @@ pub(crate) fn execution(view: &ExecutionView) -> pb::Execution {
         metadata_json: view.metadata_json.to_string(),
         waiting: view.waiting.clone(),
         queue_position: view.queue_position,
+        correlation_id: view.correlation_id.to_string(),
     }
 }
 
@@ -132,6 +133,7 @@ pub(crate) fn listed(row: &ExecutionRow) -> pb::Execution {
         created_at: row.started_at.rfc3339(),
         started_at: row.started_at.rfc3339(),
         completed_at: time(row.completed_at),
+        correlation_id: row.correlation_id.clone().unwrap_or_default(),
         ..pb::Execution::default()
     }
 }

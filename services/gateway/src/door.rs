@@ -66,6 +66,17 @@ pub(crate) struct Door<S> {
     series: Arc<OnceLock<RouteSeries>>,
 }
 
+fn given(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    let ok = (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    ok.then(|| text.to_owned())
+}
+
+/// The caller's own correlation id; `None` when it sent none that can be used.
+pub(crate) fn sent_correlation(headers: &HeaderMap) -> Option<String> {
+    given(headers, &CORRELATION_ID)
+}
+
 /// How a request is named in answers and logs.
 struct Ids {
     request: String,
@@ -74,13 +85,8 @@ struct Ids {
 
 impl Ids {
     fn of(headers: &HeaderMap) -> Self {
-        let given = |name: &HeaderName| {
-            let text = headers.get(name)?.to_str().ok()?;
-            let ok = (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-            ok.then(|| text.to_owned())
-        };
-        let request = given(&trace::REQUEST_ID).unwrap_or_else(call::new_request_id);
-        let correlation = given(&CORRELATION_ID).unwrap_or_else(|| request.clone());
+        let request = given(headers, &trace::REQUEST_ID).unwrap_or_else(call::new_request_id);
+        let correlation = sent_correlation(headers).unwrap_or_else(|| request.clone());
         Self { request, correlation }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use base::{CallContext, Clock as _, ErrorCode, Tenant, WorkflowId};
-use language::{Analysis, Compiled, Format, Offers, Outcome};
+use language::{Analysis, Compiled, Dialect, Format, Offers, Outcome};
 use moka::sync::Cache;
 use proto::executor::v1::{ListExecutionsRequest, executor_service_client::ExecutorServiceClient};
 use runtime::{PeerChannel, Settings, SystemClock};
@@ -213,7 +213,7 @@ impl App {
     async fn active(&self, context: &CallContext, workflow: &str) -> Result<Vec<String>, PlannerError> {
         let page = proto::common::v1::PageRequest { page_size: 10, page_token: String::new() };
         let request =
-            ListExecutionsRequest { page: Some(page), statuses: Vec::new(), workflow: workflow.to_owned() };
+            ListExecutionsRequest { page: Some(page), workflow: workflow.to_owned(), ..Default::default() };
         let mut client = ExecutorServiceClient::new(self.executor.clone());
         match client.list_executions(runtime::call::request(context, request)).await {
             Ok(found) => Ok(found.into_inner().executions.into_iter().map(|e| e.execution_id).collect()),
@@ -241,7 +241,12 @@ impl App {
 
 /// The row of a new version.
 fn row(tenant: &Tenant, given: &Given, compiled: &Compiled) -> Result<WorkflowVersion, PlannerError> {
-    let plan = serde_json::to_string(&compiled.plan).map_err(|error| {
+    let mut plan = compiled.plan.clone();
+    if matches!(compiled.definition.dialect, Dialect::Chain | Dialect::Graph) {
+        // What the figures and records of its executions are counted under.
+        plan.metadata.insert("dialect".into(), compiled.definition.dialect.as_str().into());
+    }
+    let plan = serde_json::to_string(&plan).map_err(|error| {
         tracing::error!(%error, "a plan could not be written");
         PlannerError::Internal
     })?;

@@ -12,6 +12,7 @@ on_both_shapes! {
     a_definition_inside_a_start_runs
     an_input_that_breaks_the_schema_is_refused
     a_batch_starts_one_execution_per_input
+    an_execution_is_found_by_the_correlation_id_of_its_start
 }
 
 async fn a_start_with_a_key_happens_once(api: Api) {
@@ -36,6 +37,37 @@ async fn a_start_with_a_key_happens_once(api: Api) {
     assert_eq!(agent.seen().iter().filter(|s| s.execution == id).count(), 1);
     // The key works after the end too.
     assert_eq!(start(json!({"n": 1})).await.body["execution_id"], id);
+}
+
+async fn an_execution_is_found_by_the_correlation_id_of_its_start(api: Api) {
+    let agent = TestAgent::start(&api, Effect::Pure, |_| Act::Answer(json!(1))).await;
+    let (name, order, key) = (unique_name("flow"), unique_name("order"), unique_name("key"));
+    api.define(&format!("name: {name}\ntasks: [{{id: one, capability: {}}}]\n", agent.capability)).await;
+    api.run(&name, &json!({})).await;
+    let start = |correlation: &str| {
+        let path = format!("/workflows/{name}/execute?wait=30s");
+        let request = api.request(Method::POST, &path).header("x-correlation-id", correlation);
+        api.send(request.header("idempotency-key", &key).json(&json!({"input": {}})))
+    };
+    let first = start(&order).await.expect(200);
+    let id = first["execution_id"].as_str().unwrap();
+    // Another correlation id is not another request, and the first one stays.
+    assert_eq!(start("another").await.expect(200)["execution_id"], id);
+    let shown = api.get(&format!("/executions/{id}")).await.expect(200);
+    assert_eq!(shown["correlation_id"], order.as_str(), "{shown}");
+    let history = api.get(&format!("/executions/{id}/history")).await.expect(200);
+    assert_eq!(history["events"][0]["data"]["correlation_id"], order.as_str(), "{history}");
+    for (query, want) in [
+        (format!("correlation_id={order}"), 1),
+        (format!("correlation_id={order}&status=completed"), 1),
+        (format!("correlation_id={order}&status=failed"), 0),
+        ("correlation_id=another".to_owned(), 0),
+    ] {
+        let found = api.get(&format!("/executions?{query}")).await.expect(200);
+        let found = found["executions"].as_array().unwrap();
+        assert_eq!(found.len(), want, "{query}: {found:?}");
+        assert!(found.iter().all(|e| e["execution_id"] == id && e["correlation_id"] == order.as_str()));
+    }
 }
 
 async fn an_exclusive_workflow_refuses_a_second_start(api: Api) {

@@ -90,6 +90,13 @@ impl Start {
         self.message.session_id = session_id.into();
         self
     }
+    /// Ties it to other work of the caller: kept with the execution, which [`Client::executions`] finds by it. At most
+    /// 128 visible ASCII characters.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.message.correlation_id = id.into();
+        self
+    }
     fn options(&mut self) -> &mut wire::ExecutionOptions {
         self.message.options.get_or_insert_default()
     }
@@ -122,10 +129,12 @@ pub struct Started {
 /// Which executions a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutionFilter {
-    /// Empty = active ones; `all` = every status.
+    /// Empty = active ones, with a correlation id every status; `all` = every status.
     pub statuses: Vec<String>,
     /// UUID, name or `name@version`; empty = all.
     pub workflow: String,
+    /// Given with the start; empty = any.
+    pub correlation_id: String,
     /// Rows of a page, 1 to 1000; 0 = 50.
     pub page_size: i32,
     /// `next_page_token` of the page before.
@@ -310,6 +319,7 @@ impl Client {
             page: Some(PageRequest { page_size: filter.page_size, page_token: filter.page_token.clone() }),
             statuses: filter.statuses.clone(),
             workflow: filter.workflow.clone(),
+            correlation_id: filter.correlation_id.clone(),
         };
         let call = || async { self.executor().list_executions(self.request(message.clone())).await };
         let answer = self.safely(call).await?;

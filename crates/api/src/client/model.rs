@@ -138,6 +138,9 @@ pub struct Execution {
     /// What the caller said about the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Value>,
+    /// Given with the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
     /// Why it waits, when it does.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
@@ -168,6 +171,7 @@ impl Execution {
             completed_at: some(e.completed_at),
             last_seq: e.last_seq,
             metadata: serde_json::from_str(&e.metadata_json).ok(),
+            correlation_id: some(e.correlation_id),
             waiting: e.waiting,
             queue_position: (e.queue_position > 0).then_some(e.queue_position),
         })

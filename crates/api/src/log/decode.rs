@@ -210,6 +210,7 @@ fn created(c: pb::Created, large: Resolver<'_>) -> Result<Created> {
         checkpoint_every: Duration::from_micros(c.checkpoint_every_us),
         allocation_timeout: Duration::from_micros(c.allocation_timeout_us),
         trace: c.trace.into(),
+        correlation_id: c.correlation_id.into(),
         principal: c.principal.into(),
         candidates: c.candidates.into_iter().map(Into::into).collect(),
         estimated: Duration::from_micros(c.estimated_us),

@@ -200,6 +200,7 @@ impl Encoder {
             metadata_json: c.metadata_json.to_string(),
             checkpoint_every_us: us(c.checkpoint_every),
             trace: c.trace.to_string(),
+            correlation_id: c.correlation_id.to_string(),
             principal: c.principal.to_string(),
             candidates: c.candidates.iter().map(ToString::to_string).collect(),
             allocation_timeout_us: us(c.allocation_timeout),

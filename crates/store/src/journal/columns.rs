@@ -126,6 +126,7 @@ pub(crate) fn execution<R: Columns>(row: &R) -> Read<R, ExecutionRow> {
         allocated_agents: owned(row, 13)?,
         task_states: owned(row, 14)?,
         performance_metrics: owned(row, 15)?,
+        correlation_id: row.text(16)?.map(str::to_owned),
     })
 }
 

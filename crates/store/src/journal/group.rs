@@ -6,6 +6,8 @@ use base::{BadId, CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId, ids:
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::InboxRow;
+
 /// Largest number of shards.
 pub const SHARDS_MAX: u16 = 4096;
 /// Largest position in a shard: it fits a 64-bit number together with a shard.
@@ -81,15 +83,18 @@ pub struct Item {
     pub inbox_done: Vec<Uuid>,
     /// Calls that these events cut: their agents are to be told, whatever happens to this process. None with an insert.
     pub cuts: Vec<CutWrite>,
-    /// Waits for events that these events open or close, at most one change of a task. None with an insert.
+    /// Waits for events that these events open or close, at most one change of a task.
     pub waits: Vec<WaitWrite>,
+    /// What these events ask of other executions: left in the inboxes of their shards with the same commit, so that
+    /// neither is there without the other. A row that is there already stays as it is.
+    pub mail: Vec<InboxRow>,
 }
 
 impl Item {
     /// An item that writes nothing yet.
     pub fn new(execution_id: ExecutionId, tenant: Tenant) -> Self {
-        let (inbox_done, cuts, waits) = (Vec::new(), Vec::new(), Vec::new());
-        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done, cuts, waits }
+        let (inbox_done, cuts, waits, mail) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { execution_id, tenant, log: None, write: None, checkpoint: None, inbox_done, cuts, waits, mail }
     }
     /// Refuses what the tables cannot hold, before anything is written.
     pub(crate) fn check(&self, shard: u16) -> Result<(), String> {
@@ -101,9 +106,6 @@ impl Item {
                 Err(format!("log row {} at {} holds {} events", row.first_seq, row.pos, row.count))
             }
             (None, Some(ExecutionWrite::Insert(_))) => Err("an execution begins with an event".into()),
-            (_, Some(ExecutionWrite::Insert(_))) if !self.waits.is_empty() => {
-                Err("an execution that begins waits from its next step on".into())
-            }
             (_, Some(ExecutionWrite::Insert(_))) if !self.cuts.is_empty() => {
                 Err("an execution that begins has no call that could be cut".into())
             }
@@ -124,7 +126,8 @@ impl Item {
             }
         };
         let checkpoint = self.checkpoint.as_ref().map_or(0, |c| c.state_snapshot.len());
-        self.log.as_ref().map_or(0, |row| row.body.len()) + write + checkpoint
+        let mail: usize = self.mail.iter().map(|row| row.body.len()).sum();
+        self.log.as_ref().map_or(0, |row| row.body.len()) + write + checkpoint + mail
     }
 }
 
@@ -189,6 +192,8 @@ pub struct ExecutionInsert {
     pub current_phase: Cow<'static, str>,
     /// Hash of the request, when the caller chose the id: a repeated start compares it.
     pub request_hash: Option<[u8; 32]>,
+    /// What ties it to other work of the caller; `None` = nothing was given.
+    pub correlation_id: Option<String>,
     /// Higher runs first.
     pub priority: i32,
     /// When it was created.

@@ -50,6 +50,8 @@ pub(crate) fn list_sql(
     let mut select = Select { dialect, filter, after, limit, sql: String::new(), args: Vec::new() };
     let statuses = &filter.statuses[..filter.statuses.len().min(STATUSES_MAX)];
     match statuses {
+        // Few carry the same correlation id: its index finds them, and their status is looked at there.
+        _ if filter.correlation_id.is_some() => select.correlated(statuses),
         [] => select.part(None),
         [one] => select.part(Some(one)),
         many => {
@@ -76,13 +78,32 @@ impl Select<'_> {
     }
 
     fn part(&mut self, status: Option<&str>) {
+        self.of_filter();
+        if let Some(status) = status {
+            self.and("status = {}", Arg::Text(status.to_owned()));
+        }
+        self.after_place();
+    }
+
+    fn correlated(&mut self, statuses: &[String]) {
+        self.of_filter();
+        let places: Vec<String> = statuses.iter().map(|s| self.bind(Arg::Text(s.clone()))).collect();
+        if !places.is_empty() {
+            // Not a bare column, so that no index of statuses is taken instead.
+            let _ = write!(self.sql, " AND coalesce(status, '') IN ({})", places.join(", "));
+        }
+        self.after_place();
+    }
+
+    /// The columns, and every condition but that on the status.
+    fn of_filter(&mut self) {
         let tenant = self.bind(Arg::Text(self.filter.tenant.as_str().to_owned()));
         let _ = write!(self.sql, "SELECT {} FROM executions WHERE tenant = {tenant}", self.dialect.columns);
         if let Some(workflow) = self.filter.workflow_id {
             self.and("workflow_id = {}", Arg::Id(workflow.uuid()));
         }
-        if let Some(status) = status {
-            self.and("status = {}", Arg::Text(status.to_owned()));
+        if let Some(correlation) = &self.filter.correlation_id {
+            self.and("correlation_id = {}", Arg::Text(correlation.clone()));
         }
         if let Some(from) = self.filter.started_from {
             self.and("started_at >= {}", Arg::Int(from.micros()));
@@ -93,6 +114,9 @@ impl Select<'_> {
         if let Some(agent) = &self.filter.agent {
             self.and(self.dialect.has_agent, Arg::Text(agent.clone()));
         }
+    }
+
+    fn after_place(&mut self) {
         if let Some(after) = self.after {
             let at = self.bind(Arg::Int(after.started_at.micros()));
             let id = self.bind(Arg::Id(after.execution_id.uuid()));

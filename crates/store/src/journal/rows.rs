@@ -42,6 +42,8 @@ pub struct ExecutionRow {
     pub priority: i32,
     /// Hash of the request that started it under a caller's key.
     pub request_hash: Option<[u8; 32]>,
+    /// What ties it to other work of the caller.
+    pub correlation_id: Option<String>,
     /// When it was created.
     pub started_at: Timestamp,
     /// Hot or parked.
@@ -82,6 +84,8 @@ pub struct ExecutionFilter {
     pub started_before: Option<Timestamp>,
     /// Only those whose `allocated_agents` hold this agent.
     pub agent: Option<String>,
+    /// Only those that were started with this correlation id.
+    pub correlation_id: Option<String>,
 }
 
 /// The place after which a page begins: the last row of the page before.

@@ -51,6 +51,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 4, "0004_hooks"),
         migration!("executor", 5, "0005_sessions"),
         migration!("executor", 6, "0006_budgets"),
+        migration!("executor", 7, "0007_correlation"),
     ],
 };
 

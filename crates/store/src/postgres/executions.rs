@@ -16,7 +16,7 @@ const DIALECT: Dialect = Dialect {
     sign: '$',
     columns: "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, \
         priority, request_hash, started_at, wake_at, completed_at, allocated_agents::text, task_states::text, \
-        performance_metrics::text",
+        performance_metrics::text, correlation_id",
     has_agent: "allocated_agents @> to_jsonb({}::text)",
 };
 

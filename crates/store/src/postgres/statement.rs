@@ -37,9 +37,9 @@ WITH me AS MATERIALIZED (
     SELECT s.*, e.execution_id IS NOT NULL AS known, x.execution_id AS holder
     FROM me, unnest($13::uuid[], $14::text[], $15::uuid[], $16::text[], $17::text[], $18::smallint[], $19::text[],
         $20::text[], $21::integer[], $22::bytea[], $23::bigint[], $24::bigint[], $25::bigint[], $26::text[],
-        $27::text[], $28::text[], $29::text[]) AS s(execution_id, tenant, workflow_id, workflow_name,
+        $27::text[], $28::text[], $29::text[], $80::text[]) AS s(execution_id, tenant, workflow_id, workflow_name,
         workflow_version, shard, status, current_phase, priority, request_hash, started_at, wake_at, completed_at,
-        agents, states, metrics, key)
+        agents, states, metrics, key, correlation_id)
     LEFT JOIN executions AS e ON e.execution_id = s.execution_id
     LEFT JOIN exclusive AS x ON x.tenant = s.tenant AND x.key = s.key
 ), freed AS (
@@ -52,10 +52,10 @@ WITH me AS MATERIALIZED (
 ), born AS (
     INSERT INTO executions (execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status,
         current_phase, priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states,
-        performance_metrics)
+        performance_metrics, correlation_id)
     SELECT execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, priority,
         request_hash, started_at, wake_at, completed_at, coalesce(agents::jsonb, '[]'), coalesce(states::jsonb, '{}'),
-        coalesce(metrics::jsonb, '{}')
+        coalesce(metrics::jsonb, '{}'), correlation_id
     FROM start WHERE NOT known AND (key IS NULL OR execution_id IN (SELECT execution_id FROM taken))
     RETURNING execution_id
 ), logged AS (
@@ -100,9 +100,19 @@ WITH me AS MATERIALIZED (
     WHERE w.tenant = c.tenant AND w.execution_id = c.execution_id AND (c.task IS NULL OR w.task = c.task)
 ), opened AS (
     INSERT INTO waits (tenant, execution_id, task, topic, key, since)
-    SELECT w.* FROM me, unnest($65::text[], $66::uuid[], $67::bigint[], $68::text[], $69::text[], $70::bigint[]) AS w
+    SELECT w.tenant, w.execution_id, w.task, w.topic, w.key, w.since
+    FROM me, unnest($65::text[], $66::uuid[], $67::bigint[], $68::text[], $69::text[], $70::bigint[], $71::uuid[])
+        AS w(tenant, execution_id, task, topic, key, since, gate)
+    WHERE w.gate IS NULL OR w.gate IN (SELECT execution_id FROM born)
     ON CONFLICT (tenant, execution_id, task) DO UPDATE SET topic = excluded.topic, key = excluded.key,
         since = excluded.since
+), mailed AS (
+    INSERT INTO inbox (shard, command_id, tenant, execution_id, kind, body, created_at)
+    SELECT m.shard, m.command_id, m.tenant, m.execution_id, m.kind, m.body, m.created_at
+    FROM me, unnest($72::smallint[], $73::uuid[], $74::text[], $75::uuid[], $76::text[], $77::bytea[], $78::bigint[],
+        $79::uuid[]) AS m(shard, command_id, tenant, execution_id, kind, body, created_at, gate)
+    WHERE m.gate IS NULL OR m.gate IN (SELECT execution_id FROM born)
+    ON CONFLICT DO NOTHING
 )
 SELECT (SELECT count(*) FROM me),
     ARRAY(SELECT execution_id FROM born),
@@ -145,8 +155,8 @@ pub(super) async fn send(
     parts: &[Part<'_>],
 ) -> sqlx::Result<Option<Vec<Outcome>>> {
     let plain = |p: &Part<'_>| {
-        let Item { write, checkpoint, inbox_done, cuts, waits, .. } = p.item;
-        let small = inbox_done.is_empty() && cuts.is_empty() && waits.is_empty();
+        let Item { write, checkpoint, inbox_done, cuts, waits, mail, .. } = p.item;
+        let small = inbox_done.is_empty() && cuts.is_empty() && waits.is_empty() && mail.is_empty();
         write.is_none() && checkpoint.is_none() && small
     };
     let only_log = parts.iter().all(plain);
@@ -164,7 +174,9 @@ pub(super) async fn send(
     let query = bind_updates(query, parts);
     let query = bind_rest(query, parts);
     let query = bind_cuts(query, parts);
-    let row = bind_waits(query, parts).fetch_one(conn).await?;
+    let query = bind_waits(query, parts);
+    let query = bind_mail(query, parts);
+    let row = bind_correlations(query, parts).fetch_one(conn).await?;
     outcomes(&row, parts)
 }
 
@@ -282,6 +294,26 @@ fn bind_waits<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(opened.iter().map(|(_, _, topic, ..)| topic.as_str()).collect::<Vec<_>>())
         .bind(opened.iter().map(|(_, _, _, key, _)| key.as_str()).collect::<Vec<_>>())
         .bind(opened.iter().map(|(.., since)| since.micros()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|(p, ..)| p.gate()).collect::<Vec<_>>())
+}
+
+fn bind_mail<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
+    let mail: Vec<_> = parts.iter().flat_map(|p| p.item.mail.iter().map(move |row| (p, row))).collect();
+    query
+        .bind(mail.iter().map(|(_, m)| m.shard as i16).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| m.command_id).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| m.tenant.as_str()).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| m.execution_id.uuid()).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| m.kind.as_str()).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| &m.body[..]).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(_, m)| m.created_at.micros()).collect::<Vec<_>>())
+        .bind(mail.iter().map(|(p, _)| p.gate()).collect::<Vec<_>>())
+}
+
+/// One for each start, in the order of [`bind_inserts`].
+fn bind_correlations<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
+    let starts = parts.iter().filter_map(Part::insert);
+    query.bind(starts.map(|insert| insert.correlation_id.as_deref()).collect::<Vec<_>>())
 }
 
 fn outcomes(row: &PgRow, parts: &[Part<'_>]) -> sqlx::Result<Option<Vec<Outcome>>> {

@@ -13,9 +13,9 @@ const LOG: &str = "INSERT INTO log (execution_id, first_seq, count, shard, pos, 
 const INSERT: &str =
     "INSERT INTO executions (execution_id, tenant, workflow_id, workflow_name, workflow_version,
     shard, status, current_phase, priority, request_hash, started_at, wake_at, completed_at, allocated_agents,
-    task_states, performance_metrics)
+    task_states, performance_metrics, correlation_id)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, coalesce(?14, '[]'), coalesce(?15, '{}'),
-    coalesce(?16, '{}')) ON CONFLICT DO NOTHING";
+    coalesce(?16, '{}'), ?17) ON CONFLICT DO NOTHING";
 const UPDATE: &str = "UPDATE executions SET status = ?2, current_phase = coalesce(?3, current_phase), wake_at = ?4,
     completed_at = ?5, allocated_agents = coalesce(?6, allocated_agents), task_states = coalesce(?7, task_states),
     performance_metrics = coalesce(?8, performance_metrics) WHERE execution_id = ?1";
@@ -157,6 +157,9 @@ fn write_item(tx: &Transaction<'_>, shard: u16, item: &Item) -> Result<Outcome, 
     }
     super::cuts::write(tx, shard, item)?;
     super::waits::write(tx, item)?;
+    for row in &item.mail {
+        super::mail::put(tx, row)?;
+    }
     Ok(Outcome::Committed)
 }
 
@@ -185,6 +188,7 @@ fn insert_execution(
         insert.summary.allocated_agents,
         insert.summary.task_states,
         insert.summary.performance_metrics,
+        insert.correlation_id,
     ])?;
     if written == 0 {
         return Ok(Some(Rejection::StartKeyTaken));

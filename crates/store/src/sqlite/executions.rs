@@ -19,7 +19,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
     sign: '?',
     columns: "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, \
         priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states, \
-        performance_metrics",
+        performance_metrics, correlation_id",
     has_agent: "EXISTS (SELECT 1 FROM json_each(allocated_agents) AS a WHERE a.value = {})",
 };
 

@@ -13,23 +13,27 @@ const LETTER: &str = "SELECT tenant, id, stream, consumer, reason, body, deliver
 const LETTERS: &str = "SELECT tenant, id, stream, consumer, reason, body, deliveries, created_at, state
     FROM dead_letters WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
+/// Leaves a row in an inbox, unless it is there.
+pub(super) fn put(tx: &Transaction<'_>, row: &InboxRow) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO inbox (shard, command_id, tenant, execution_id, kind, body, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+    let mut put = tx.prepare_cached(sql)?;
+    put.execute((
+        row.shard,
+        row.command_id.as_bytes(),
+        row.tenant.as_str(),
+        row.execution_id.as_bytes(),
+        &row.kind,
+        &row.body[..],
+        row.created_at.micros(),
+    ))?;
+    Ok(())
+}
+
 #[async_trait]
 impl Mail for SqliteJournal {
     async fn put_inbox(&self, row: InboxRow) -> Result<()> {
-        let put = move |tx: &Transaction<'_>| {
-            let sql = "INSERT INTO inbox (shard, command_id, tenant, execution_id, kind, body, created_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
-            tx.prepare_cached(sql)?.execute((
-                row.shard,
-                row.command_id.as_bytes(),
-                row.tenant.as_str(),
-                row.execution_id.as_bytes(),
-                &row.kind,
-                &row.body[..],
-                row.created_at.micros(),
-            ))
-        };
-        self.writer.write(move |tx| put(tx).map(drop).map_err(classify)).await
+        self.writer.write(move |tx| put(tx, &row).map_err(classify)).await
     }
 
     async fn read_inbox(&self, shards: &[u16], limit: u32) -> Result<Vec<InboxRow>> {

@@ -42,12 +42,20 @@ async fn filters_combine(kit: Kit) {
         start(1),
         start_with(2, store::journal::ExecutionInsert { workflow_id: other_workflow, ..insert(2) }),
         start_with(3, with_agent),
-        start_with(4, store::journal::ExecutionInsert { status: "paused".into(), ..insert(4) }),
+        start_with(
+            4,
+            store::journal::ExecutionInsert {
+                status: "paused".into(),
+                correlation_id: Some("order-1".into()),
+                ..insert(4)
+            },
+        ),
         elsewhere,
     ];
     kit.commit(&me, items).await;
     kit.commit(&me, vec![end(1, 10, 20)]).await;
     let all = ExecutionFilter::default;
+    let order = || Some("order-1".to_owned());
     let text = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
     for (name, filter, want) in [
         ("all of a tenant", all(), vec![4, 3, 2, 1]),
@@ -64,6 +72,18 @@ async fn filters_combine(kit: Kit) {
             vec![4],
         ),
         ("agent", ExecutionFilter { agent: Some("reader".into()), ..all() }, vec![3]),
+        ("correlation", ExecutionFilter { correlation_id: order(), ..all() }, vec![4]),
+        (
+            "correlation and a status",
+            ExecutionFilter { correlation_id: order(), statuses: text(&["paused", "failed"]), ..all() },
+            vec![4],
+        ),
+        (
+            "correlation and another status",
+            ExecutionFilter { correlation_id: order(), statuses: text(&["completed"]), ..all() },
+            vec![],
+        ),
+        ("no such correlation", ExecutionFilter { correlation_id: Some("order-2".into()), ..all() }, vec![]),
         (
             "time",
             ExecutionFilter { started_from: Some(at(2)), started_before: Some(at(4)), ..all() },

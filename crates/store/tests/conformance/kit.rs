@@ -101,6 +101,7 @@ pub(crate) fn insert(started_ms: i64) -> ExecutionInsert {
         status: "executing".into(),
         current_phase: "research".into(),
         request_hash: Some([7; 32]),
+        correlation_id: None,
         priority: 5,
         started_at: at(started_ms),
         wake: Wake::Hot,

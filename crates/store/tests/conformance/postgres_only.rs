@@ -351,10 +351,11 @@ async fn lists_and_timers_walk_an_index() {
     // As many as the planner needs to take an index seriously.
     let fill =
         "INSERT INTO executor.executions (execution_id, tenant, workflow_id, workflow_name, workflow_version,
-            shard, status, current_phase, priority, started_at, wake_at, completed_at)
+            shard, status, current_phase, priority, started_at, wake_at, completed_at, correlation_id)
         SELECT gen_random_uuid(), 'default', md5((n % 50)::text)::uuid, 'w', '1', n % 8,
             (ARRAY['completed', 'failed', 'executing', 'paused'])[1 + n % 4], '', 0, n,
-            CASE WHEN n % 100 = 2 THEN n END, CASE WHEN n % 100 <> 2 THEN n END
+            CASE WHEN n % 100 = 2 THEN n END, CASE WHEN n % 100 <> 2 THEN n END,
+            CASE WHEN n % 10 = 0 THEN 'order-' || n % 70 END
         FROM generate_series(1, 20000) AS n; ANALYZE executor.executions";
     sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
     let workflow: uuid::Uuid =
@@ -368,6 +369,7 @@ async fn lists_and_timers_walk_an_index() {
             ExecutionFilter { workflow_id: Some(base::WorkflowId::new(workflow)), ..all() },
             "executions_workflow",
         ),
+        (ExecutionFilter { correlation_id: Some("order-10".into()), ..all() }, "executions_correlation"),
     ] {
         let plan = journal.explain_list(&filter, after).await.unwrap().join("\n");
         assert!(plan.contains(index) && !plan.contains("Sort") && !plan.contains("Seq Scan"), "{plan}");

@@ -96,6 +96,7 @@ async fn lists_and_timers_walk_an_index() {
         (all(), "executions_started"),
         (ExecutionFilter { statuses: status, ..all() }, "executions_status"),
         (ExecutionFilter { workflow_id: Some(workflow()), ..all() }, "executions_workflow"),
+        (ExecutionFilter { correlation_id: Some("order-1".into()), ..all() }, "executions_correlation"),
     ] {
         let plan = journal.explain_list(&filter, after).await.unwrap().join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");

@@ -3,7 +3,7 @@
 use base::{ExecutionId, Timestamp};
 use bytes::Bytes;
 use store::{
-    journal::{Outcome, ShardPos, WaitWrite},
+    journal::{InboxRow, Outcome, ShardPos, WaitWrite},
     topics::{
         EventFilter, EventRow, EventStore, HeldStart, HeldStore, NewEvent, Stored, SyncedPlan, TriggerRow,
         TriggerStore, WaitStore,
@@ -242,11 +242,35 @@ async fn a_wait_is_there_with_the_event_that_opens_it(kit: Kit) {
     assert_eq!(found("k1", None).await, [(id(1), 2)]);
 }
 
-async fn an_execution_that_begins_waits_for_nothing_yet(kit: Kit) {
+async fn what_a_start_opens_and_asks_of_others_is_there_with_it_or_not_at_all(kit: Kit) {
     let me = kit.member("a").await;
-    let mut item = start(1);
-    item.waits = vec![WaitWrite::CloseAll];
-    assert!(matches!(kit.commit(&me, vec![item]).await[..], [Outcome::Failed(_)]));
+    let waits = WaitStore::new(kit.journal.tables());
+    let asking = |n: u64| {
+        let mut item = exclusive(n, "one");
+        item.waits = vec![WaitWrite::Open { task: 0, topic: "t".into(), key: String::new(), since: at(1) }];
+        item.mail = vec![InboxRow {
+            shard: 7,
+            command_id: Uuid::from_u128(n.into()),
+            tenant: tenant(),
+            execution_id: id(n + 100),
+            kind: "start".into(),
+            body: Bytes::from_static(b"x"),
+            created_at: at(1),
+        }];
+        item
+    };
+    kit.commit(&me, vec![asking(1)]).await;
+    let lost = kit.commit(&me, vec![asking(2)]).await;
+    assert!(matches!(lost[..], [Outcome::Rejected(_)]), "{lost:?}");
+    let open = waits.waiting(&tenant(), "t", "", None, 10).await.unwrap();
+    assert_eq!(open.iter().map(|w| w.execution_id).collect::<Vec<_>>(), [id(1)]);
+    let mail = kit.journal.read_inbox(&[7], 10).await.unwrap();
+    assert_eq!(mail.iter().map(|m| m.execution_id).collect::<Vec<_>>(), [id(101)]);
+    // Later events ask too, and a repeat keeps one row.
+    let mut later = events(1, 3, 3);
+    later.mail = asking(1).mail;
+    kit.commit(&me, vec![later]).await;
+    assert_eq!(kit.journal.read_inbox(&[7], 10).await.unwrap().len(), 1);
 }
 
 async fn a_held_start_comes_when_it_is_due(kit: Kit) {
@@ -282,6 +306,6 @@ on_every_backend!(
     a_trigger_reads_back_pauses_and_goes,
     the_triggers_of_a_plan_are_replaced_as_a_whole,
     a_wait_is_there_with_the_event_that_opens_it,
-    an_execution_that_begins_waits_for_nothing_yet,
+    what_a_start_opens_and_asks_of_others_is_there_with_it_or_not_at_all,
     a_held_start_comes_when_it_is_due,
 );

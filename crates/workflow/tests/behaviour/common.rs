@@ -70,6 +70,7 @@ pub(crate) fn created(input: Value) -> Created {
         checkpoint_every: Duration::ZERO,
         allocation_timeout: secs(30),
         trace: "".into(),
+        correlation_id: "".into(),
         principal: "ann".into(),
         candidates: vec![],
         estimated: Duration::ZERO,

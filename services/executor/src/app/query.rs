@@ -17,10 +17,12 @@ use super::App;
 /// Which executions to list.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    /// Empty = active ones; `all` = every status.
+    /// Empty = active ones, with a correlation id every status; `all` = every status.
     pub statuses: Vec<String>,
     /// Of one workflow.
     pub workflow: Option<WorkflowId>,
+    /// Given with the start; empty = any.
+    pub correlation_id: String,
     /// Where the page begins.
     pub after: Option<Cursor>,
     /// Rows wanted.
@@ -111,6 +113,7 @@ impl App {
     /// A page of executions, newest first.
     pub async fn list(&self, context: &CallContext, query: ListQuery) -> Result<Page<ExecutionRow>, Fault> {
         let statuses = match query.statuses.as_slice() {
+            [] if !query.correlation_id.is_empty() => Vec::new(),
             [] => ACTIVE.map(|s| s.as_str().to_owned()).to_vec(),
             [all] if all == "all" => Vec::new(),
             given => {
@@ -125,6 +128,7 @@ impl App {
             tenant: context.tenant.clone(),
             workflow_id: query.workflow,
             statuses,
+            correlation_id: Some(query.correlation_id).filter(|id| !id.is_empty()),
             ..ExecutionFilter::default()
         };
         let limit = if query.limit == 0 { 50 } else { query.limit.min(1000) };

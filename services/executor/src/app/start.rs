@@ -17,6 +17,9 @@ use super::App;
 /// How long a start waits for an agent that was registered a moment ago to be known here.
 const FLEET_GRACE: Duration = Duration::from_secs(1);
 
+/// Longest correlation id.
+const CORRELATION_BYTES_MAX: usize = 128;
+
 /// A start as it is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct StartRequest {
@@ -48,6 +51,8 @@ pub struct StartRequest {
     pub wait: Option<Duration>,
     /// Session that it belongs to; empty = what the workflow says, else none.
     pub session_id: String,
+    /// Ties it to other work of the caller; empty = none. Not part of the request's hash.
+    pub correlation_id: String,
     /// The id to use when the caller gives neither id nor key; `None` = drawn here.
     pub own_id: Option<ExecutionId>,
 }
@@ -176,6 +181,7 @@ impl App {
         {
             return Err(Fault::bad("metadata", "must be a JSON object"));
         }
+        check_correlation(&request.correlation_id)?;
         plan.check_input(input)?;
         within_constraints(request, plan)
     }
@@ -218,6 +224,7 @@ impl App {
             checkpoint_every: self.defaults.checkpoint_every,
             allocation_timeout: self.defaults.allocation_timeout,
             trace: context.trace.as_str().into(),
+            correlation_id: request.correlation_id.as_str().into(),
             principal: context.principal.as_str().into(),
             candidates: allotted.candidates.clone(),
             estimated: allotted.estimated,
@@ -263,6 +270,16 @@ fn identity(
         hasher.update(&number.to_le_bytes());
     }
     Ok((id, Some(*hasher.finalize().as_bytes())))
+}
+
+fn check_correlation(id: &str) -> Result<(), Fault> {
+    match id.len() <= CORRELATION_BYTES_MAX && id.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(()),
+        false => {
+            let rule = format!("must be at most {CORRELATION_BYTES_MAX} visible ASCII characters, without spaces");
+            Err(Fault::bad("correlation_id", rule))
+        }
+    }
 }
 
 /// What the start's own constraints can never give.

@@ -285,7 +285,7 @@ impl Lane {
             capability: attempt.to.capability.clone(),
             session: session_of(&state.created().settings),
             bound: attempt.bound.clone(),
-            trace: state.created().trace.clone(),
+            trace: self.shared.trace_of_call(state, call),
             idle: plan.timeouts.heartbeat.unwrap_or(limits.attempt_timeout),
             total: Some(plan.timeouts.attempt.unwrap_or(limits.attempt_timeout)),
             followed: !hot.watchers.is_empty() || !self.workflow_watchers.is_empty(),

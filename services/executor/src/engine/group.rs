@@ -293,6 +293,7 @@ impl super::EngineShared {
             }
             hot.grouped_seq += pending.events.len() as u64;
             self.metrics.events(&hot.state, &pending.events);
+            flight.after.extend(self.ended_operations(&hot.state, &pending.events, pending.ended));
         }
         hot.in_start.append(&mut pending.started);
         hot.in_group = true;
@@ -378,6 +379,7 @@ fn row_of(hot: &mut Hot, events: &[workflow::Event], asked: bool) -> Option<Exec
             status: Cow::Borrowed(status.as_str()),
             current_phase: state.current_phase().into(),
             request_hash: hot.request_hash,
+            correlation_id: Some(&*created.correlation_id).filter(|id| !id.is_empty()).map(str::to_owned),
             priority: created.priority,
             started_at: state.created_at(),
             wake,

@@ -124,6 +124,8 @@ pub(crate) struct Hot {
     pub(crate) parking: bool,
     /// The store refused its events once already: it is not read back a second time.
     pub(crate) refused: bool,
+    /// Counts it as active as long as it is in memory.
+    pub(crate) active: Option<super::kinds::Active>,
 }
 
 impl Hot {
@@ -161,6 +163,7 @@ impl Hot {
             admitted: false,
             idle_since: None,
             parking: false,
+            active: None,
             state,
         }
     }

@@ -103,6 +103,7 @@ impl Lane {
     fn insert_loaded(&mut self, id: ExecutionId, shard: u16, loaded: Loaded, refused: Option<String>) {
         let Loaded { state, tenant, plan, bytes, request_hash, status } = loaded;
         let mut hot = Hot::new(state, tenant, shard);
+        hot.active = Some(self.shared.metrics.kinds.active(&hot.state));
         hot.grouped_seq = hot.state.seq();
         hot.bytes = bytes;
         hot.request_hash = request_hash;

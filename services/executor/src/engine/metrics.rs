@@ -12,6 +12,8 @@ use std::{
 use runtime::{Counter, CounterFamily, Histogram, Metrics};
 use workflow::{Event, Kind, State, Status};
 
+use super::kinds::Kinds;
+
 /// Counters and histograms of a replica.
 pub struct EngineMetrics {
     started: Counter,
@@ -33,6 +35,7 @@ pub struct EngineMetrics {
     cancels_given_up: Counter,
     shards_unreadable: Counter,
     coordination_latency: Histogram,
+    pub(super) kinds: Kinds,
     /// Time with an agent at work and whole runtime, in seconds, by orchestration pattern.
     patterns: Mutex<BTreeMap<String, (f64, f64)>>,
     /// Ends by completion and all ends, for the completion rate.
@@ -82,6 +85,7 @@ impl EngineMetrics {
                 "Time of an execution in which no agent worked",
                 "ms",
             ),
+            kinds: Kinds::new(metrics),
             patterns: Mutex::default(),
             ends: Default::default(),
         }
@@ -156,6 +160,7 @@ impl EngineMetrics {
         self.ends[1].fetch_add(1, Ordering::Relaxed);
         let runtime: Duration = state.runtime(state.time());
         self.execution_duration.record_ms(runtime);
+        self.kinds.ended(state, runtime);
         let busy = state.busy(state.time());
         self.coordination_latency.record_ms(runtime.saturating_sub(busy));
         let pattern = &state.plan().plan().pattern;

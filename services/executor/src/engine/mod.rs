@@ -10,12 +10,14 @@ mod foreign;
 mod group;
 mod hooked;
 mod hot;
+mod kinds;
 mod lane;
 mod links;
 mod load;
 mod measured;
 mod metrics;
 mod msg;
+mod operations;
 mod present;
 mod remember;
 mod start;
@@ -173,6 +175,7 @@ pub(crate) struct EngineShared {
     /// Told when an execution of a session has ended.
     pub(crate) session_ended: Arc<tokio::sync::Notify>,
     pub(crate) hooks: OnceLock<hooked::HookLink>,
+    spans: OnceLock<runtime::Spans>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
     pub(crate) teller: cuts::Teller,
     pub(crate) log_schemas: upgrade::Schemas,
@@ -250,6 +253,7 @@ impl Engine {
             session_ended: Arc::default(),
             hooks: OnceLock::new(),
             cache: OnceLock::new(),
+            spans: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
             owned: std::sync::atomic::AtomicI32::new(0),

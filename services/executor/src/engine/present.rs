@@ -39,9 +39,8 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
     let status =
         |to: &str, more: Value| message("workflow.status_changed", merged(json!({"status": to}), more));
     match &event.kind {
-        Kind::Created(c) => vec![message(
-            "workflow.execution_started",
-            json!({
+        Kind::Created(c) => vec![message("workflow.execution_started", {
+            let mut data = json!({
                 "status": "planning",
                 "workflow": format!("{}@{}", c.workflow_name, c.workflow_version),
                 "orchestration_pattern": state.plan().plan().pattern,
@@ -50,8 +49,12 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
                 "priority": c.priority,
                 "session_id": (!c.settings.session.is_empty()).then_some(&*c.settings.session),
                 "session_restored": restored(&c.settings),
-            }),
-        )],
+            });
+            if !c.correlation_id.is_empty() {
+                data["correlation_id"] = (&*c.correlation_id).into();
+            }
+            data
+        })],
         Kind::Admitted => vec![status("executing", json!({"previous": "planning"}))],
         Kind::TaskScheduled { task, items, width, .. } => {
             vec![message(
@@ -200,7 +203,7 @@ fn of_call(state: &State, call: CallKey, more: Value) -> Value {
 }
 
 /// Which attempt failed at `at`: the next one may have begun in the same group.
-fn attempt_of(state: &State, call: CallKey, at: Timestamp) -> Option<u32> {
+pub(super) fn attempt_of(state: &State, call: CallKey, at: Timestamp) -> Option<u32> {
     let cause = state.causes().iter().rev().find(|c| c.call == Some(call) && c.at == at);
     cause.map(|c| c.attempt).or_else(|| state.call(call).map(|c| c.attempt))
 }

@@ -53,6 +53,7 @@ impl Lane {
             return;
         }
         let mut hot = Hot::new(state, tenant, shard);
+        hot.active = Some(self.shared.metrics.kinds.active(&hot.state));
         hot.request_hash = request_hash;
         hot.exclusive = exclusive;
         hot.pending.events = step.events;

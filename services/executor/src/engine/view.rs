@@ -28,6 +28,7 @@ pub struct ExecutionView {
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) last_seq: u64,
     pub(crate) metadata_json: Arc<str>,
+    pub(crate) correlation_id: Arc<str>,
     pub(crate) waiting: Vec<String>,
     pub(crate) queue_position: u32,
 }
@@ -128,6 +129,7 @@ pub(crate) fn view(state: &State, now: Timestamp, tasks: bool, progress: Progres
         ended_at: state.ended_at(),
         last_seq: state.seq(),
         metadata_json: created.metadata_json.clone(),
+        correlation_id: created.correlation_id.clone(),
         waiting: waiting(state),
         queue_position: 0,
     }

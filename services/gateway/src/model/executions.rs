@@ -59,6 +59,9 @@ pub(crate) struct Execution {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value, required = false)]
     pub metadata: Option<Raw>,
+    /// What its start said in `X-Correlation-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
     /// Why it waits, when it does.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -90,6 +93,7 @@ impl From<wire::Execution> for Execution {
             completed_at: some(e.completed_at),
             last_seq: (e.last_seq > 0).then_some(e.last_seq),
             metadata: raw_some(e.metadata_json),
+            correlation_id: some(e.correlation_id),
             waiting: e.waiting,
             queue_position: (e.queue_position > 0).then_some(e.queue_position),
         }

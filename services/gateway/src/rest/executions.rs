@@ -45,11 +45,13 @@ pub(crate) struct ExecutionFilter {
     page_size: Option<u32>,
     /// `next_page_token` of the page before.
     page_token: Option<String>,
-    /// Statuses, with commas between; `all` for every one. Default: the active ones.
+    /// Statuses, with commas between; `all` for every one. Default: the active ones, with `correlation_id` every one.
     #[param(example = "completed,failed")]
     status: Option<String>,
     /// UUID, name or `name@version` of a workflow.
     workflow: Option<String>,
+    /// What the start said in `X-Correlation-Id`.
+    correlation_id: Option<String>,
 }
 
 /// How to look at an execution.
@@ -88,6 +90,7 @@ pub(crate) async fn list_executions(
         page: Some(page(&app.limits, filter.page_size, filter.page_token)?),
         statuses: statuses(filter.status.as_deref().unwrap_or_default())?,
         workflow: filter.workflow.unwrap_or_default(),
+        correlation_id: filter.correlation_id.unwrap_or_default(),
     };
     let answer = list(&app, &ctx, message).await?;
     let executions = answer.executions.into_iter().map(Execution::from).collect();
@@ -189,6 +192,7 @@ async fn newest(app: &App, ctx: &CallContext, workflow: &str) -> Result<wire::Ex
         page: Some(proto::common::v1::PageRequest { page_size: 1, page_token: String::new() }),
         statuses: vec!["all".into()],
         workflow: workflow.to_owned(),
+        ..Default::default()
     };
     if let Some(newest) = list(app, ctx, message).await?.executions.into_iter().next() {
         return Ok(newest);
@@ -203,8 +207,8 @@ pub(crate) async fn only_active(app: &App, ctx: &CallContext, workflow: &str) ->
     const SHOWN_MAX: i32 = 20;
     let message = wire::ListExecutionsRequest {
         page: Some(proto::common::v1::PageRequest { page_size: SHOWN_MAX, page_token: String::new() }),
-        statuses: vec![],
         workflow: workflow.to_owned(),
+        ..Default::default()
     };
     let mut active: Vec<String> =
         list(app, ctx, message).await?.executions.into_iter().map(|e| e.execution_id).collect();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{Answer, json, ok, with_location};
 use crate::{
     app::{App, Retry},
+    door::sent_correlation,
     executors::Client,
     extract::{Call, Json, Path, Query, header_text},
     model::start::{
@@ -122,6 +123,7 @@ async fn start(
         inline_format: inline_format.into(),
         wait_ms: 0,
         session_id: request.session_id.unwrap_or_default(),
+        correlation_id: sent_correlation(headers).unwrap_or_default(),
     };
     let answer = send(app, &waiting(app, ctx, wait), message, wait).await?;
     let status = if answer.execution.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -233,6 +235,7 @@ pub(crate) async fn execute_batch(
         priority: batch.priority.unwrap_or_default(),
         options: batch.execution_options.unwrap_or_default().to_wire().map(Some)?,
         metadata_json: metadata(batch.metadata)?,
+        correlation_id: sent_correlation(&headers).unwrap_or_default(),
         ..Default::default()
     };
     let inputs: Vec<(usize, Result<Payload, Problem>)> = batch

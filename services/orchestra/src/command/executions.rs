@@ -21,6 +21,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   orchestra executions list                          active ones
   orchestra executions list --all-statuses --workflow multi_agent_research
+  orchestra executions list --correlation-id order-4711
   orchestra executions get ID                        its tasks as a tree
   orchestra executions watch ID                      live, until it ends
   orchestra executions history ID -o json
@@ -113,6 +114,9 @@ pub(crate) struct List {
     /// Name, name@version or UUID of their workflow.
     #[arg(long, default_value = "", hide_default_value = true)]
     workflow: String,
+    /// Given with their start: in every status unless --status says otherwise.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    correlation_id: String,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -184,7 +188,8 @@ async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failur
     let fetch = |page_size, page_token| {
         let client = client.clone();
         let (statuses, workflow) = (statuses.clone(), list.workflow.clone());
-        let filter = ExecutionFilter { statuses, workflow, page_size, page_token };
+        let correlation_id = list.correlation_id.clone();
+        let filter = ExecutionFilter { statuses, workflow, correlation_id, page_size, page_token };
         async move { client.executions(&filter).await }
     };
     let page = list.page.take(fetch).await?;
@@ -201,7 +206,7 @@ async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failur
             ]
         });
         let headers = ["id", "workflow", "status", "tasks", "created", "runtime", "phase"];
-        let none = list.all_statuses || !list.status.is_empty();
+        let none = list.all_statuses || !list.status.is_empty() || !list.correlation_id.is_empty();
         let empty =
             if none { "no executions" } else { "no active executions; --all-statuses shows ended ones" };
         out.table(&headers, rows.collect(), empty);

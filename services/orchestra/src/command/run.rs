@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Session that it belongs to: it sees and continues the session's variables and conversation.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
+    /// Ties it to other work of yours: `orchestra executions list --correlation-id` finds it.
+    #[arg(long)]
+    correlation_id: Option<String>,
 }
 
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
@@ -72,6 +75,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     }
     if let Some(session) = &args.session {
         start = start.session(session);
+    }
+    if let Some(id) = &args.correlation_id {
+        start = start.correlation_id(id);
     }
     let started = client.start(&start).await?;
     let id = started.execution_id.clone();

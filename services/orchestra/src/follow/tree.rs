@@ -283,6 +283,7 @@ mod tests {
             completed_at: None,
             last_seq: 0,
             metadata: None,
+            correlation_id: None,
             waiting: Vec::new(),
             queue_position: None,
         }
