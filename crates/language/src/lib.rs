@@ -42,6 +42,7 @@ pub use limits::Limits;
 pub use offers::{Candidate, Chance, Offer, Offers, Shortage};
 pub use pattern::{
     Parameter, Pattern, PatternOutcome, Patterns, built_in_pattern_sources, built_in_patterns, parse_pattern,
+    read_pattern,
 };
 pub use range::VersionRange;
 pub use render::render;

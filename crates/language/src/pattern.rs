@@ -146,6 +146,12 @@ pub fn parse_pattern(source: &str, limits: &Limits, others: Option<&dyn Patterns
     PatternOutcome { findings: report.finish(), pattern }
 }
 
+/// Reads the text of a pattern that was checked when it was stored: its form alone, without a trial. `None` when it has
+/// errors all the same.
+pub fn read_pattern(source: &str, limits: &Limits) -> Option<Pattern> {
+    read_text(source, limits, &mut Report::with_max(limits.findings_max))
+}
+
 /// Finds a pattern: the built-in ones go before those of users.
 pub(crate) fn find(name: &str, range: &VersionRange, others: Option<&dyn Patterns>) -> Option<Arc<Pattern>> {
     let built_in = built_in_patterns().iter().find(|p| p.name == name && range.holds(&p.version));

@@ -141,6 +141,35 @@ fn every_pattern_and_type_has_an_example_without_findings() {
     }
 }
 
+/// Every YAML file below `folder` that is a definition.
+fn definitions_below(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            definitions_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_definition_below_examples_compiles_and_is_formatted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut files = Vec::new();
+    definitions_below(&root, &mut files);
+    assert!(files.len() >= 70, "{}", files.len());
+    for path in files {
+        let (name, source) = (path.to_string_lossy(), std::fs::read_to_string(&path).unwrap());
+        let outcome = compile(&source, &Options::default());
+        assert!(outcome.compiled.is_some(), "{}", render(&outcome.findings, &name, &source));
+        if name.contains("control-flow") {
+            assert_eq!(outcome.findings, [], "{}", render(&outcome.findings, &name, &source));
+        }
+        assert_eq!(format_definition(&source, None).unwrap(), source, "{name}");
+    }
+}
+
 #[test]
 fn formatting_keeps_what_every_example_says() {
     let patterns =

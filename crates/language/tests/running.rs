@@ -496,3 +496,59 @@ fn items_stream_through_a_pipeline_and_branches_are_gathered() {
     assert_eq!(output["b"]["output"], Value::Null, "never the words of an error");
     assert_eq!(output["b"]["error"]["class"], "error");
 }
+
+/// What the control-flow examples give that need nothing from outside but agents: number, input, output.
+const CONTROL_FLOW: &[(u32, &str, &str)] = &[
+    (1, "null", r#"{"step": 2}"#),
+    (2, "null", r#"{"left": "left", "right": "right"}"#),
+    (3, "null", "3"),
+    (4, r#"{"size": 12}"#, r#"{"large": "large"}"#),
+    (5, r#"{"size": 2}"#, r#""merged""#),
+    (6, r#"{"mail": true, "phone": false, "post": true}"#, r#"{"mail": "mailed", "post": "posted"}"#),
+    (7, r#"{"mail": true, "phone": false, "post": true}"#, r#""merged""#),
+    (8, "null", r#"["after left", "after right"]"#),
+    (9, "null", r#""went on after the first""#),
+    (10, r#"{"first": "read"}"#, r#"{"state": "end", "count": 5}"#),
+    (11, "null", r#"{"short": "done", "long": null}"#),
+    (13, "null", "3"),
+    (14, r#"{"files": ["a", "b"]}"#, "2"),
+    (15, r#"{"items": [8, 3]}"#, "6"),
+    (17, "null", r#"{"a2": {"ok": true}, "b2": {"ok": true}}"#),
+    (18, "null", r#"{"change": "changed while it was open"}"#),
+    (21, "null", "128"),
+    (28, "null", r#""round 1""#),
+    (29, "null", r#""the slow one was cancelled""#),
+    (30, "null", r#""two of three""#),
+    (31, "null", r#""round 1""#),
+    (32, "null", r#""two of three""#),
+    (36, r#"{"items": [3, 3], "enough": 4}"#, "4"),
+    (37, r#"{"left": true, "right": true, "deep": false}"#, r#""merged""#),
+    (38, r#"{"again": 3, "once": true}"#, r#""merged""#),
+    (39, "null", r#"[{"first": "first"}, {"second": "second"}]"#),
+    (40, "null", r#"{"a": {"ok": true}, "b": {"ok": true}, "c": {"ok": true}}"#),
+    (41, "null", r#""one thread again""#),
+    (42, "null", r#"["thread 1 goes on", "thread 2 goes on", "thread 3 goes on"]"#),
+    (43, "null", r#""enough""#),
+];
+
+#[test]
+fn the_control_flow_examples_give_what_the_patterns_say() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/patterns/control-flow");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 43);
+    let mut odd = Vec::new();
+    for (number, input, want) in CONTROL_FLOW {
+        let source = std::fs::read_to_string(&files[*number as usize - 1]).unwrap();
+        let input = serde_json::from_str(input).unwrap();
+        let done = run(&source, input, &mut |who, _, _| match who {
+            "noop" => Ok(json!({"ok": true})),
+            _ => Err(FailureClass::Definition),
+        });
+        let want: Value = serde_json::from_str(want).unwrap();
+        if done.status != Status::Completed || done.output != want {
+            odd.push(format!("WCP-{number}: {} instead of {want}, {:?}", done.output, done.causes));
+        }
+    }
+    assert_eq!(odd, Vec::<String>::new());
+}
