@@ -33,9 +33,9 @@ type Watch = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send
 /// The executor's public door.
 #[derive(Clone)]
 pub struct Executor {
-    app: App,
+    pub(crate) app: App,
     drain: Drain,
-    forward: Forward,
+    pub(crate) forward: Forward,
 }
 
 impl Executor {
@@ -45,7 +45,7 @@ impl Executor {
     }
 }
 
-fn id_of(text: &str) -> Result<ExecutionId, Fault> {
+pub(crate) fn id_of(text: &str) -> Result<ExecutionId, Fault> {
     text.parse().map_err(|e: base::BadId| Fault::bad("execution_id", e))
 }
 
@@ -119,7 +119,7 @@ fn decision_of(decision: Option<Decision>) -> Result<Resolution, Fault> {
 }
 
 impl Executor {
-    async fn steer(
+    pub(crate) async fn steer(
         &self,
         context: &CallContext,
         id: &str,
@@ -139,7 +139,7 @@ impl Executor {
     }
 
     /// An id for a start that brought none: one that is looked after here, so that nothing has to be passed on.
-    fn draw(&self) -> Option<ExecutionId> {
+    pub(crate) fn draw(&self) -> Option<ExecutionId> {
         let drawn = std::iter::repeat_with(|| ExecutionId::new(uuid::Uuid::now_v7())).take(DRAWS_MAX);
         drawn.into_iter().find(|id| self.forward.is_here(*id))
     }

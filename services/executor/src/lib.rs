@@ -9,6 +9,7 @@ pub mod budgets;
 pub mod cache;
 pub mod call;
 pub mod cluster;
+pub mod control;
 pub mod engine;
 mod fleet;
 mod forward;

@@ -1,7 +1,7 @@
 //! Compiled plans of workflow versions, cached. Nothing is compiled on the hot path.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -15,8 +15,8 @@ use jsonschema::Validator;
 use language::{Choice, Job};
 use serde_json::Value;
 use workflow::{
-    Compiled,
-    plan::{Plan, TaskPlan},
+    Compiled, State,
+    plan::{NodeKind, Plan, TaskPlan, Wait},
 };
 
 use crate::engine::{NeedClass, Preference};
@@ -31,13 +31,19 @@ pub struct PlanEntry {
     pub version: Arc<str>,
     /// The plan.
     pub compiled: Arc<Compiled>,
-    /// What each task needs.
-    pub needs: Vec<Arc<NeedClass>>,
-    /// Tasks with the same need as an earlier one share its number.
-    same: Vec<u32>,
+    /// What each node needs, in the order of the compiled plan's nodes.
+    needs: Vec<Arc<NeedClass>>,
+    /// What those need that an answer may name, by node and name.
+    picks: HashMap<u32, BTreeMap<String, Arc<NeedClass>>>,
+    /// Executions at once, as the version says.
+    concurrency: Option<u32>,
+    /// Nodes that call, with the same need as an earlier one, share its number.
+    same: Vec<Option<u32>>,
     input: Option<Validator>,
     outputs: Vec<Option<Validator>>,
     inputs: Vec<Option<Validator>>,
+    /// Forms of approvals.
+    forms: HashMap<u32, Validator>,
     /// The pre-check of one fleet.
     checked: ArcSwapOption<Checked>,
 }
@@ -94,25 +100,66 @@ impl PlanEntry {
             )
         };
         let plan: Plan = serde_json::from_str(&found.plan_json).map_err(|e| bad(e.to_string()))?;
-        let schema = |value: &Option<Value>| value.as_ref().map(validator).transpose().map_err(&bad);
-        let outputs = plan.tasks.iter().map(|t| schema(&t.output_schema)).collect::<Result<_, _>>()?;
-        let inputs = plan.tasks.iter().map(|t| schema(&t.input_schema)).collect::<Result<_, _>>()?;
-        let input = schema(&plan.input_schema)?;
-        let needs = plan.tasks.iter().map(|t| Arc::new(NeedClass::new(need_of(t)))).collect();
-        let same = same_needs(&plan);
         let compiled = Arc::new(Compiled::new(plan).map_err(|e| bad(e.to_string()))?);
+        let names = (found.workflow_id, found.name.as_str().into(), found.version.as_str().into());
+        Self::of(names, compiled).map_err(bad)
+    }
+
+    /// Derives what is needed to run a compiled plan.
+    ///
+    /// # Errors
+    /// A JSON Schema of the plan that does not compile.
+    fn of(
+        (id, name, version): (WorkflowId, Arc<str>, Arc<str>),
+        compiled: Arc<Compiled>,
+    ) -> Result<Self, String> {
+        let schema = |value: &Option<Value>| value.as_ref().map(validator).transpose();
+        let nodes = || (0..compiled.nodes()).map(|n| (n, compiled.node(n)));
+        let outputs = nodes().map(|(_, t)| schema(&t.output_schema)).collect::<Result<_, _>>()?;
+        let inputs = nodes().map(|(_, t)| schema(&t.input_schema)).collect::<Result<_, _>>()?;
+        let forms = nodes().filter_map(|(n, t)| Some((n, form_of(t)?)));
+        let forms = forms.map(|(n, form)| Ok((n, validator(form)?))).collect::<Result<_, String>>()?;
+        let needs = nodes().map(|(_, t)| Arc::new(NeedClass::new(need_of(t, &t.need)))).collect();
+        let picks = nodes().filter_map(|(n, t)| Some((n, picks_of(t)?))).collect();
         Ok(Self {
-            workflow_id: found.workflow_id,
-            name: found.name.as_str().into(),
-            version: found.version.as_str().into(),
-            compiled,
+            workflow_id: id,
+            name,
+            version,
             needs,
-            same,
-            input,
+            picks,
+            concurrency: compiled.plan().limits.concurrency,
+            same: same_needs(&compiled),
+            input: schema(&compiled.plan().input_schema)?,
             outputs,
             inputs,
+            forms,
             checked: ArcSwapOption::empty(),
+            compiled,
         })
+    }
+
+    /// The same workflow with the plan that an execution goes on with.
+    ///
+    /// # Errors
+    /// A JSON Schema of the plan that does not compile.
+    pub(crate) fn changed(&self, compiled: &Arc<Compiled>) -> Result<Self, String> {
+        let names = (self.workflow_id, self.name.clone(), self.version.clone());
+        Ok(Self { concurrency: self.concurrency, ..Self::of(names, compiled.clone())? })
+    }
+
+    /// What the task needs: as its plan says, or as an earlier answer named.
+    pub(crate) fn need(&self, state: &State, task: u32) -> Option<&Arc<NeedClass>> {
+        let own = state.tasks().get(task as usize)?;
+        let named = || self.picks.get(&own.node())?.get(&**own.picked()?);
+        named().or_else(|| self.needs.get(own.node() as usize))
+    }
+
+    /// Checks the form that somebody fills in for an approval; the error names the place in it.
+    ///
+    /// # Errors
+    /// The form breaks its schema.
+    pub(crate) fn check_form(&self, node: u32, form: &base::Payload) -> Result<(), String> {
+        check(self.forms.get(&node), form, "form")
     }
 
     /// Checks the execution's input; the error names the place in it.
@@ -130,14 +177,14 @@ impl PlanEntry {
         }
     }
 
-    /// Checks what an agent answered for `task`.
-    pub fn check_output(&self, task: u32, output: &base::Payload) -> Result<(), String> {
-        check(self.outputs.get(task as usize).and_then(Option::as_ref), output, "output")
+    /// Checks what an agent answered for a task of this node.
+    pub fn check_output(&self, node: u32, output: &base::Payload) -> Result<(), String> {
+        check(self.outputs.get(node as usize).and_then(Option::as_ref), output, "output")
     }
 
-    /// Checks what an agent is about to be given for `task`.
-    pub fn check_task_input(&self, task: u32, input: &base::Payload) -> Result<(), String> {
-        check(self.inputs.get(task as usize).and_then(Option::as_ref), input, "input")
+    /// Checks what an agent is about to be given for a task of this node.
+    pub fn check_task_input(&self, node: u32, input: &base::Payload) -> Result<(), String> {
+        check(self.inputs.get(node as usize).and_then(Option::as_ref), input, "input")
     }
 
     /// Gives each task its agent: no plan with these agents is done earlier, and what is not critical goes to the
@@ -167,7 +214,8 @@ impl PlanEntry {
         let (mut agents, mut capacities) = (HashMap::new(), Vec::new());
         let mut choices: HashMap<u32, Vec<Choice>> = HashMap::new();
         let mut chosen_from: HashMap<u32, Vec<base::AgentId>> = HashMap::new();
-        for (t, task) in (0u32..).zip(tasks).filter(|(t, _)| self.same[*t as usize] == *t) {
+        let nodes = (0..self.compiled.nodes()).map(|t| (t, self.compiled.node(t)));
+        for (t, task) in nodes.filter(|(t, _)| self.same[*t as usize] == Some(*t)) {
             let matched = fleet.matches(&self.needs[t as usize].need);
             if let Outcome::Never(reason) = &matched.outcome {
                 let text =
@@ -190,13 +238,13 @@ impl PlanEntry {
         let jobs = tasks.iter().zip(&self.same).map(|(task, same)| Job {
             after: &task.after,
             calls: language::calls(task),
-            choices: choices.get(same).unwrap_or(&none),
+            choices: same.and_then(|same| choices.get(&same)).unwrap_or(&none),
         });
         let jobs: Vec<Job<'_>> = jobs.collect();
         let calls_max = self.compiled.plan().limits.max_calls.unwrap_or(u32::MAX);
         let allocation = language::allocate(&jobs, &capacities, calls_max);
         for ((given, same), class) in allocation.jobs.iter().zip(&self.same).zip(&self.needs) {
-            let agents = chosen_from.get(same).filter(|agents| agents.len() > 1);
+            let agents = same.and_then(|same| chosen_from.get(&same)).filter(|agents| agents.len() > 1);
             let agent = agents.zip(given.choice).and_then(|(agents, at)| agents.get(at as usize));
             class.prefer(agent.map(|agent| Preference::new(agent.clone(), given.slack)));
         }
@@ -205,12 +253,12 @@ impl PlanEntry {
 
     /// Executions of the workflow at once, when it limits them above one (one is a unique row instead).
     pub fn concurrency(&self) -> Option<u32> {
-        self.compiled.plan().limits.concurrency.filter(|n| *n > 1)
+        self.concurrency.filter(|n| *n > 1)
     }
 
     /// Whether only one execution may be active.
     pub fn exclusive(&self) -> bool {
-        self.compiled.plan().limits.concurrency == Some(1)
+        self.concurrency == Some(1)
     }
 }
 
@@ -259,8 +307,7 @@ pub(crate) fn validator(schema: &Value) -> Result<Validator, String> {
     jsonschema::options().build(schema).map_err(|e| format!("a JSON Schema does not compile: {e}"))
 }
 
-fn need_of(task: &TaskPlan) -> Need {
-    let need = &task.need;
+fn need_of(task: &TaskPlan, need: &workflow::plan::Need) -> Need {
     Need {
         agent: need.agent.clone(),
         agent_type: need.agent_type.clone(),
@@ -273,13 +320,29 @@ fn need_of(task: &TaskPlan) -> Need {
     }
 }
 
-/// For each task the first one with the same need and the same time.
-fn same_needs(plan: &Plan) -> Vec<u32> {
+fn form_of(task: &TaskPlan) -> Option<&Value> {
+    match &task.kind {
+        NodeKind::Wait(Wait::Approval(approval)) => approval.form.as_ref(),
+        _ => None,
+    }
+}
+
+fn picks_of(task: &TaskPlan) -> Option<BTreeMap<String, Arc<NeedClass>>> {
+    let class = |need| Arc::new(NeedClass::new(need_of(task, need)));
+    Some(task.pick.as_ref()?.among.iter().map(|(name, need)| (name.clone(), class(need))).collect())
+}
+
+/// For each node the first one with the same need and the same time; `None` for those that call nobody.
+fn same_needs(compiled: &Compiled) -> Vec<Option<u32>> {
     let mut first: HashMap<String, u32> = HashMap::new();
-    let tasks = (0u32..).zip(&plan.tasks);
-    let same = tasks.map(|(t, task)| {
+    let same = (0..compiled.nodes()).map(|n| {
+        let task = compiled.node(n);
+        // Whom an answer will name is not known yet.
+        if task.kind != NodeKind::Call || task.pick.is_some() {
+            return None;
+        }
         let key = format!("{:?} {:?} {:?}", task.need, task.resources, task.expected);
-        *first.entry(key).or_insert(t)
+        Some(*first.entry(key).or_insert(n))
     });
     same.collect()
 }

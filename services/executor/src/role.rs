@@ -8,9 +8,9 @@ use proto::executor::{
     internal::v1::executor_internal_service_server::ExecutorInternalServiceServer,
     v1::{
         budget_service_server::BudgetServiceServer, cache_service_server::CacheServiceServer,
-        event_service_server::EventServiceServer, executor_service_server::ExecutorServiceServer,
-        hook_service_server::HookServiceServer, schedule_service_server::ScheduleServiceServer,
-        session_service_server::SessionServiceServer,
+        control_service_server::ControlServiceServer, event_service_server::EventServiceServer,
+        executor_service_server::ExecutorServiceServer, hook_service_server::HookServiceServer,
+        schedule_service_server::ScheduleServiceServer, session_service_server::SessionServiceServer,
     },
 };
 use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
@@ -24,6 +24,7 @@ use crate::{
     budgets::{BudgetDoor, Budgets, keep},
     cache::{CacheDoor, CacheOptions, ResultCache, Strategy},
     cluster::{Cluster, Dialled, Options, Seat},
+    control::Control,
     engine::{Engine, EngineMetrics, Limits, Parts},
     fleet,
     forward::Forward,
@@ -110,6 +111,11 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     };
     let beside = Beside::start(&ctx, parts)?;
     app.use_topics(beside.topics.clone());
+    engine.use_children(Arc::new(app.clone()));
+    engine.use_events(Arc::new(beside.topics.clone()));
+    let control = ControlServiceServer::new(Control::new(executor.clone()))
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(max);
     let events = EventServiceServer::new(beside.topics.door(ctx.drain.clone()))
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
@@ -125,8 +131,14 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         .max_decoding_message_size(max)
         .max_encoding_message_size(max);
     let money = BudgetServiceServer::new(BudgetDoor::new(budgets));
-    let mut service =
-        Service::new().grpc(door).grpc(inner).grpc(talks).grpc(money).grpc(events).grpc(schedules);
+    let mut service = Service::new()
+        .grpc(door)
+        .grpc(control)
+        .grpc(inner)
+        .grpc(talks)
+        .grpc(money)
+        .grpc(events)
+        .grpc(schedules);
     if let Some(cache) = cache {
         metrics::export_cache(&ctx.metrics, &cache);
         let door = CacheServiceServer::new(CacheDoor::new(cache, forward));

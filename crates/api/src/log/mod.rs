@@ -64,7 +64,7 @@ pub fn since(kind: &Kind) -> u16 {
 }
 
 /// Numbers of failure classes in the log.
-const CLASSES: [(FailureClass, u32); 14] = [
+const CLASSES: &[(FailureClass, u32)] = &[
     (FailureClass::Error, 1),
     (FailureClass::Timeout, 2),
     (FailureClass::Unavailable, 3),

@@ -62,8 +62,10 @@ pub const REGISTRY: Schema = Schema {
 };
 
 /// The planner's schema.
-pub const PLANNER: Schema =
-    Schema { name: "planner", migrations: &[migration!("planner", 1, "0001_workflows")] };
+pub const PLANNER: Schema = Schema {
+    name: "planner",
+    migrations: &[migration!("planner", 1, "0001_workflows"), migration!("planner", 2, "0002_patterns")],
+};
 
 /// A row of the table of applied migrations.
 #[derive(Clone, Debug)]

@@ -48,6 +48,13 @@ pub(crate) fn takes(state: &State, task: u32, event: &UserEvent) -> bool {
     fits(state, task, key, event)
 }
 
+impl State {
+    /// Whether some task waits for this event now.
+    pub fn awaits(&self, event: &UserEvent) -> bool {
+        self.listeners.iter().any(|&task| takes(self, task, event))
+    }
+}
+
 /// Whether the event fits the wait of `task` with this correlation key.
 pub(crate) fn fits(state: &State, task: u32, key: Option<&Arc<str>>, event: &UserEvent) -> bool {
     if let Some(topic) = state.untriggered(task) {

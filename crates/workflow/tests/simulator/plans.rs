@@ -131,12 +131,12 @@ pub(crate) fn created(rng: &mut Rng) -> Created {
         checkpoint_every: some(rng, 3000),
         allocation_timeout: some(rng, 9000),
         trace: "".into(),
-        correlation_id: "".into(),
         principal: "".into(),
         candidates: vec![],
         estimated: Duration::ZERO,
         default_retry: retry(rng),
         settings: workflow::Settings::default(),
+        correlation_id: "".into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Use cases: what callers ask of the executor, before it is encoded for any door.
 
+mod change;
+mod child;
 mod letters;
 mod query;
 mod session;
@@ -21,6 +23,7 @@ use crate::{
     topics::Topics,
 };
 
+pub use change::{ForkRequest, PlanDiff, PlanPreview, Revision};
 pub use query::{HistoryPage, ListQuery};
 pub use start::{StartOutcome, StartRequest};
 pub use watch::{Watched, WorkflowCursor};
@@ -89,6 +92,26 @@ impl App {
         command: Command,
     ) -> Result<Commanded, Fault> {
         let by = if context.principal.is_empty() { "anonymous" } else { &context.principal };
+        self.check_size(&command)?;
         self.engine.command(&context.tenant, id, command, by).await
+    }
+
+    /// Refuses what is larger than the log may hold.
+    fn check_size(&self, command: &Command) -> Result<(), Fault> {
+        let (field, payload) = match command {
+            Command::Signal { payload, .. } => ("payload", Some(payload)),
+            Command::SetVars { vars } => ("vars", Some(vars)),
+            Command::Approve { form, .. } => ("form", form.as_ref()),
+            Command::Reset { input, .. } => ("input", input.as_ref()),
+            Command::ChangePlan { plan, .. } => ("plan_json", Some(plan)),
+            Command::Answer { input, .. } => ("input", Some(input)),
+            _ => return Ok(()),
+        };
+        let (len, max) = (payload.map_or(0, base::Payload::len), self.defaults.payload_bytes_max);
+        if len <= max {
+            return Ok(());
+        }
+        let text = format!("{field} has {len} bytes, the limit is {max} (executor.payload_max)");
+        Err(Fault::new(base::ErrorCode::PayloadTooLarge, text).field(field))
     }
 }

@@ -41,7 +41,7 @@ pub struct HistoryPage {
 /// Pause before an execution that is not in memory is asked for again.
 const NOT_HERE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Statuses of executions that are not over.
-const ACTIVE: [Status; 3] = [Status::Planning, Status::Executing, Status::Paused];
+const ACTIVE: [Status; 4] = [Status::Planning, Status::Executing, Status::Paused, Status::Compensating];
 
 impl App {
     /// The execution as it is; with `wait`, once it has ended or the time is over.
@@ -88,18 +88,28 @@ impl App {
         }
     }
 
-    async fn row(&self, context: &CallContext, id: ExecutionId) -> Result<ExecutionRow, Fault> {
+    pub(super) async fn row(&self, context: &CallContext, id: ExecutionId) -> Result<ExecutionRow, Fault> {
         let row = self.journal.get_execution(&context.tenant, id).await.map_err(away)?;
         row.ok_or_else(|| Fault::not_found("execution", id))
     }
 
     async fn folded(&self, context: &CallContext, id: ExecutionId) -> Result<workflow::State, Fault> {
-        let row = self.row(context, id).await?;
-        let (plan, events) = self.log(context, &row).await?;
-        fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)
+        self.folded_with_plan(context, id).await.map(|(_, state)| state)
     }
 
-    async fn log(
+    /// The execution from its log, with the plan that it runs now.
+    pub(super) async fn folded_with_plan(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+    ) -> Result<(Arc<PlanEntry>, workflow::State), Fault> {
+        let row = self.row(context, id).await?;
+        let (plan, events) = self.log(context, &row).await?;
+        let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
+        Ok((plan, state))
+    }
+
+    pub(super) async fn log(
         &self,
         context: &CallContext,
         row: &ExecutionRow,

@@ -104,7 +104,8 @@ impl App {
         };
         let created = self.in_session(context, &request, &plan, id, created).await?;
         let (tenant, workflow_id) = (context.tenant.clone(), plan.workflow_id);
-        let start = Start { id, tenant, plan, created, request_hash: hash, exclusive, reply, ended };
+        let start =
+            Start { id, tenant, plan, created, request_hash: hash, exclusive, seed: None, reply, ended };
         let begun = self.engine.begin(start, started).await;
         let started = match begun {
             Ok(started) => started,
@@ -162,7 +163,12 @@ impl App {
         })
     }
 
-    fn check_request(&self, request: &StartRequest, plan: &PlanEntry, input: &Payload) -> Result<(), Fault> {
+    pub(super) fn check_request(
+        &self,
+        request: &StartRequest,
+        plan: &PlanEntry,
+        input: &Payload,
+    ) -> Result<(), Fault> {
         let max = self.defaults.payload_bytes_max;
         if input.len() > max {
             let text =
@@ -187,7 +193,7 @@ impl App {
     }
 
     /// Agents for every task; refuses what the fleet can never give.
-    async fn allot(&self, plan: &Arc<PlanEntry>) -> Result<Arc<Allotted>, Fault> {
+    pub(super) async fn allot(&self, plan: &Arc<PlanEntry>) -> Result<Arc<Allotted>, Fault> {
         let deadline = tokio::time::Instant::now() + FLEET_GRACE;
         loop {
             let fleet = self.engine.fleet();
@@ -200,7 +206,7 @@ impl App {
         }
     }
 
-    fn created(
+    pub(super) fn created(
         &self,
         context: &CallContext,
         request: &StartRequest,
@@ -276,7 +282,8 @@ fn check_correlation(id: &str) -> Result<(), Fault> {
     match id.len() <= CORRELATION_BYTES_MAX && id.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(()),
         false => {
-            let rule = format!("must be at most {CORRELATION_BYTES_MAX} visible ASCII characters, without spaces");
+            let rule =
+                format!("must be at most {CORRELATION_BYTES_MAX} visible ASCII characters, without spaces");
             Err(Fault::bad("correlation_id", rule))
         }
     }

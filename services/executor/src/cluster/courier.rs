@@ -32,6 +32,7 @@ const SMALL_TRIES: u32 = 20;
 
 pub(crate) enum Errand {
     Bring(ForeignReport),
+    Look(Vec<u16>),
     Abort { member: Arc<str>, id: ExecutionId, call: CallKey, attempt: u32 },
 }
 
@@ -64,6 +65,9 @@ impl Elsewhere for Courier {
     fn bring(&self, report: ForeignReport) {
         self.send(Errand::Bring(report));
     }
+    fn look(&self, shards: Vec<u16>) {
+        self.send(Errand::Look(shards));
+    }
     fn abort(&self, member: &str, id: ExecutionId, call: CallKey, attempt: u32) {
         self.send(Errand::Abort { member: member.into(), id, call, attempt });
     }
@@ -82,6 +86,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut errands: mpsc::UnboundedReceiver<
                 open.spawn(async move {
                     match errand {
                         Errand::Bring(report) => inner.bring(report).await,
+                        Errand::Look(shards) => inner.look_into(&shards).await,
                         Errand::Abort { member, id, call, attempt } => inner.tell_abort(&member, id, call, attempt).await,
                     }
                     inner.courier.open.fetch_sub(1, Ordering::Relaxed);

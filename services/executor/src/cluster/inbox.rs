@@ -9,22 +9,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use api::{
-    Fault,
-    log::{decode_payload, encode_payload},
-};
+use api::Fault;
 use base::{ErrorCode, ExecutionId, Tenant};
 use bus::{ConsumerOptions, DeadLetter, Message, Received, Sharing, Subscription, header};
 use bytes::Bytes;
-use prost::Message as _;
-use proto::log::v1 as pb;
 use store::journal::{DeadLetter as Letter, Group, InboxRow, Item, LetterState};
 use tokio::{sync::Notify, task::JoinSet};
 use uuid::Uuid;
-use workflow::Resolution;
 
-use super::{Cluster, Inner};
-use crate::engine::{Command, away};
+use super::{
+    Cluster, Inner,
+    orders::{Order, decode, encode},
+};
+use crate::engine::{CHILD, Command, away};
 
 /// Rows that are read at once.
 const ROWS: u32 = 500;
@@ -159,9 +156,11 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 for rows in by_execution.into_values() {
                     let inner = inner.clone();
                     open.spawn(async move {
+                        let mut waits = false;
                         for row in rows {
                             let id = row.command_id;
-                            inner.obey(row).await;
+                            // What comes after one that waits does too.
+                            waits = waits || !inner.obey(row).await;
                             inner.inbox.end(id);
                         }
                     });
@@ -173,24 +172,71 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    async fn obey(&self, row: InboxRow) {
-        let (command, by) = match decode(&row.kind, row.body.clone()) {
-            Ok(found) => found,
-            Err(why) => return self.give_up(row, &why).await,
+    /// `false`: it waits, and is found again by the next owner or the next look.
+    async fn obey(&self, row: InboxRow) -> bool {
+        let order = match decode(&row, self.options.shards) {
+            Ok(order) => order,
+            Err(why) => {
+                self.give_up(row, &why).await;
+                return true;
+            }
         };
         let id = row.command_id;
-        match self.engine.command_of_inbox(&row.tenant, row.execution_id, command, &by, id).await {
-            Ok(done) => {
-                tracing::debug!(execution = %row.execution_id, status = done.status.as_str(), "a command took effect")
+        let done = match order {
+            Order::Command(command, by) => {
+                let done =
+                    self.engine.command_of_inbox(&row.tenant, row.execution_id, *command, &by, id).await;
+                done.map(|done| tracing::debug!(execution = %row.execution_id, status = done.status.as_str(), "a command took effect"))
             }
-            // It stays: the next owner, or the next look, finds it.
-            Err(error) if error.code.is_retryable() || error.code == ErrorCode::NotOwner => {
+            Order::Start(order) => {
+                let (parent, id) = (order.parent.clone(), order.id);
+                match self.engine.start_child(*order).await {
+                    Err(fault) if !waits(&fault) => {
+                        self.strike(&row, vec![self.refusal(&row, &parent, id, &fault)]).await;
+                        return true;
+                    }
+                    Ok(_) => {
+                        self.strike(&row, Vec::new()).await;
+                        return true;
+                    }
+                    Err(fault) => Err(fault),
+                }
+            }
+            Order::Letter(reason) => {
+                self.give_up(row, &reason).await;
+                return true;
+            }
+        };
+        match done {
+            Ok(()) => true,
+            Err(error) if error.code.is_retryable() || waits(&error) => {
                 tracing::debug!(%error, "a command waits");
+                false
             }
             Err(error) => {
                 tracing::info!(execution = %row.execution_id, %error, "a command that waited is refused");
-                self.strike(&row).await;
+                self.strike(&row, Vec::new()).await;
+                true
             }
+        }
+    }
+
+    /// Tells a parent that its sub-workflow cannot start.
+    fn refusal(
+        &self,
+        row: &InboxRow,
+        parent: &workflow::Parent,
+        child: ExecutionId,
+        fault: &Fault,
+    ) -> InboxRow {
+        InboxRow {
+            shard: parent.execution.shard(u32::from(self.options.shards)) as u16,
+            command_id: Uuid::new_v5(&parent.execution.uuid(), format!("{child}/refused").as_bytes()),
+            tenant: row.tenant.clone(),
+            execution_id: parent.execution,
+            kind: CHILD.into(),
+            body: super::orders::refused(parent, child, fault),
+            created_at: self.clock.now(),
         }
     }
 
@@ -209,7 +255,7 @@ impl Inner {
             state: LetterState::Waiting,
         };
         if self.bury(letter, None).await {
-            self.strike(&row).await;
+            self.strike(&row, Vec::new()).await;
         }
     }
 
@@ -235,17 +281,43 @@ impl Inner {
         true
     }
 
-    /// Deletes a row without an event: nothing followed from it.
-    async fn strike(&self, row: &InboxRow) {
+    /// Deletes a row without an event, and leaves what follows from it for others with the same commit.
+    async fn strike(&self, row: &InboxRow, mail: Vec<InboxRow>) {
         let mut item = Item::new(row.execution_id, row.tenant.clone());
         item.inbox_done.push(row.command_id);
+        let shards: Vec<u16> = mail.iter().map(|row| row.shard).collect();
+        item.mail = mail;
         let group = Group { by: self.me.clone(), shard: row.shard, items: vec![item] };
         match self.journal.commit(group).await {
-            Ok(_) => {}
+            Ok(_) => self.look_into(&shards).await,
             Err(e) if e.ends_the_process() => (self.fatal)(&e.to_string()),
             Err(error) => tracing::warn!(%error, "a refused command stays in the inbox"),
         }
     }
+
+    /// The owners of these shards look into their inboxes at once.
+    pub(super) async fn look_into(&self, shards: &[u16]) {
+        let map = self.map.load_full();
+        let shards: BTreeSet<u16> = shards.iter().copied().collect();
+        for shard in shards {
+            if map.here().contains(&shard) {
+                self.inbox.look(shard);
+                continue;
+            }
+            let wake = Message::new(Bytes::from_static(b"mail"))
+                .with_header(header::KIND, Bytes::from_static(b"wake"));
+            // Only a wake-up: the owner finds the rows without it, a little later.
+            if let Err(error) = self.bus.publish(&self.options.keys.commands(u32::from(shard)), &[wake]).await
+            {
+                tracing::debug!(%error, "a shard's owner could not be woken");
+            }
+        }
+    }
+}
+
+/// Whether the same may go well later without anybody changing it. A workflow that runs alone is waited for.
+fn waits(fault: &Fault) -> bool {
+    matches!(fault.code, ErrorCode::NotOwner | ErrorCode::AlreadyExecuting) || fault.code.is_retryable()
 }
 
 /// Listens to the wake-ups of the shards that are here until the cluster stops.
@@ -300,104 +372,5 @@ async fn wake(inner: Arc<Inner>, shard: u16) {
                 return;
             }
         }
-    }
-}
-
-fn encode(command: &Command, by: &str) -> (&'static str, Bytes) {
-    let mut body = pb::InboxCommand { by: by.to_owned(), ..pb::InboxCommand::default() };
-    let kind = match command {
-        Command::Pause { reason } => {
-            body.reason.clone_from(reason);
-            "pause"
-        }
-        Command::Resume => "resume",
-        Command::Cancel { reason } => {
-            body.reason.clone_from(reason);
-            "cancel"
-        }
-        Command::Terminate { reason } => {
-            body.reason.clone_from(reason);
-            "terminate"
-        }
-        Command::Resolve { task, item, decision } => {
-            body.task.clone_from(task);
-            body.item = *item;
-            let (text, payload, reason) = match decision {
-                Resolution::Completed(output) => ("completed", Some(encode_payload(output)), ""),
-                Resolution::Failed(message) => ("failed", None, &**message),
-                Resolution::Retry => ("retry", None, ""),
-            };
-            body.decision = text.into();
-            body.payload = payload;
-            body.reason = reason.into();
-            "resolve"
-        }
-        Command::Answer { task, item, input } => {
-            body.task.clone_from(task);
-            body.item = *item;
-            body.payload = Some(encode_payload(input));
-            "answer"
-        }
-    };
-    (kind, Bytes::from(body.encode_to_vec()))
-}
-
-fn decode(kind: &str, body: Bytes) -> Result<(Command, String), String> {
-    let body =
-        pb::InboxCommand::decode(body).map_err(|e| format!("the body of the command is unreadable: {e}"))?;
-    let pb::InboxCommand { by, reason, task, item, decision, payload } = body;
-    let payload = || decode_payload(payload.clone(), &|_| None).map_err(|e| e.to_string());
-    let command = match kind {
-        "pause" => Command::Pause { reason },
-        "resume" => Command::Resume,
-        "cancel" => Command::Cancel { reason },
-        "terminate" => Command::Terminate { reason },
-        "answer" => Command::Answer { task, item, input: payload()? },
-        "resolve" => {
-            let decision = match decision.as_str() {
-                "completed" => Resolution::Completed(payload()?),
-                "failed" => Resolution::Failed(reason.into()),
-                "retry" => Resolution::Retry,
-                other => return Err(format!("the decision {other:?} is unknown to this build")),
-            };
-            Command::Resolve { task, item, decision }
-        }
-        other => return Err(format!("the command {other:?} is unknown to this build")),
-    };
-    Ok((command, by))
-}
-
-#[cfg(test)]
-mod tests {
-    use base::Payload;
-
-    use super::*;
-
-    #[test]
-    fn commands_read_back_as_written() {
-        let payload = || Payload::json_text(Bytes::from_static(b"[1]"));
-        let task = || String::from("t");
-        for command in [
-            Command::Pause { reason: "lunch".into() },
-            Command::Resume,
-            Command::Cancel { reason: "no".into() },
-            Command::Terminate { reason: "now".into() },
-            Command::Answer { task: task(), item: 2, input: payload() },
-            Command::Resolve { task: task(), item: 1, decision: Resolution::Completed(payload()) },
-            Command::Resolve { task: task(), item: 1, decision: Resolution::Failed("broken".into()) },
-            Command::Resolve { task: task(), item: 0, decision: Resolution::Retry },
-        ] {
-            let (kind, body) = encode(&command, "ann");
-            let (found, by) = decode(kind, body).unwrap();
-            assert_eq!(format!("{found:?}"), format!("{command:?}"));
-            assert_eq!(by, "ann");
-        }
-    }
-
-    #[test]
-    fn what_no_build_wrote_is_named() {
-        assert!(decode("dance", Bytes::new()).unwrap_err().contains("dance"));
-        assert!(decode("pause", Bytes::from_static(b"\xff")).unwrap_err().contains("unreadable"));
-        assert!(decode("answer", Bytes::new()).unwrap_err().contains("payload"));
     }
 }

@@ -10,6 +10,7 @@ mod inbox;
 mod lending;
 mod map;
 mod members;
+mod orders;
 mod others;
 mod places;
 mod publish;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
 use futures::FutureExt as _;
 use uuid::Uuid;
-use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, State, Status};
+use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, State};
 
 use super::{
     crash,
@@ -33,7 +33,7 @@ impl Lane {
         let state = &hot.state;
         let ready =
             state.call(call).is_some_and(|c| matches!(c.phase, CallPhase::Ready(from) if from <= now));
-        if !ready || state.status() != Status::Executing {
+        if !ready || !state.is_active() {
             return;
         }
         if state.room() == 0 {
@@ -51,7 +51,7 @@ impl Lane {
             execution: id,
             call,
             tenant: hot.tenant.clone(),
-            priority: state.created().priority.saturating_add(state.task_plan(call.task).priority),
+            priority: state.priority(call.task),
             since: match ready.phase {
                 CallPhase::Ready(from) => from,
                 _ => now,
@@ -59,7 +59,7 @@ impl Lane {
             tried: ready.tried.clone(),
             lane: self.grants_tx.clone(),
         };
-        let need = preferred.as_ref().unwrap_or(&plan.needs[call.task as usize]);
+        let Some(need) = preferred.as_ref().or_else(|| plan.need(state, call.task)) else { return };
         match self.shared.dispatcher.acquire(need, wanted) {
             Acquired::Now(permit) => self.assign(id, call, permit),
             Acquired::Queued => {}
@@ -98,7 +98,8 @@ impl Lane {
     fn assign(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
         let (Some(hot), Some(plan)) = (self.hot.get_mut(&id), self.plans.get(&id)) else { return };
         let input = hot.state.call_input(call).map_err(|e| e.to_string());
-        let input = input.and_then(|input| plan.check_task_input(call.task, &input).map(|()| input));
+        let node = hot.state.tasks().get(call.task as usize).map_or(u32::MAX, workflow::TaskState::node);
+        let input = input.and_then(|input| plan.check_task_input(node, &input).map(|()| input));
         let input = match input {
             Ok(input) => input,
             Err(message) => {
@@ -108,7 +109,7 @@ impl Lane {
             }
         };
         let task = hot.state.task_plan(call.task);
-        let skill = task.need.capability.as_deref();
+        let skill = hot.state.need(call.task).capability.as_deref();
         let declared = skill.and_then(|s| permit.agent.definition.capability(s)).and_then(|c| c.effect);
         let to = Assignment {
             agent: permit.agent.id().clone(),
@@ -148,10 +149,12 @@ impl Lane {
                 }
             }
             Effect::Abort { call, attempt, number } => self.abort(id, call, &attempt, number),
+            Effect::Publish { task } => self.publish_event(id, task),
+            // What other executions and operators are told left with the commit (see `mail`); people are asked by the
+            // event that is published.
             Effect::Dispatch { .. }
             | Effect::StartChild { .. }
             | Effect::CancelChild { .. }
-            | Effect::Publish { .. }
             | Effect::AskApproval { .. }
             | Effect::Escalate { .. }
             | Effect::DeadLetter { .. }
@@ -374,8 +377,10 @@ impl Lane {
         if output.len() > max {
             return Err(format!("the answer has {} bytes, the limit is {max}", output.len()));
         }
-        if let Some(plan) = self.plans.get(&id) {
-            plan.check_output(call.task, output)?;
+        if let (Some(plan), Some(hot)) = (self.plans.get(&id), self.hot.get(&id))
+            && let Some(task) = hot.state.tasks().get(call.task as usize)
+        {
+            plan.check_output(task.node(), output)?;
         }
         let Some((_, attempt)) = self.current(id, call) else { return Ok(()) };
         let to = &attempt.to;

@@ -20,10 +20,11 @@ use super::{
     cuts::cuts_of,
     hot::{Hot, Live},
     lane::Lane,
+    mail::mail_of,
     msg::{Flight, Msg},
     present::{checkpoint_data, present, snapshot},
     start::key_taken,
-    view,
+    view, waits,
 };
 
 /// Pause before payloads are written again after the store was away.
@@ -145,6 +146,9 @@ impl Lane {
         for after in flight.after {
             after();
         }
+        if let Some(links) = self.shared.links.get().filter(|_| !flight.mailed.is_empty()) {
+            links.elsewhere.look(flight.mailed);
+        }
         let Some(hot) = self.hot.get_mut(&id) else { return };
         hot.in_group = false;
         for (reply, started) in hot.in_start.drain(..) {
@@ -167,6 +171,7 @@ impl Lane {
         if ended {
             self.forget_ended(id);
         } else {
+            self.look_back(id, flight.opened);
             self.after_release(id);
         }
     }
@@ -263,10 +268,15 @@ impl super::EngineShared {
             after: std::mem::take(&mut pending.after),
             publish: Arc::default(),
             pos: 0,
+            mailed: Vec::new(),
+            opened: Vec::new(),
         };
         item.inbox_done = std::mem::take(&mut pending.inbox_done);
         item.write = row_of(hot, &pending.events, pending.row);
         item.cuts = cuts_of(hot, &flight.effects);
+        item.mail = mail_of(hot, &pending.events, &flight.effects, self.limits.shards);
+        flight.mailed = item.mail.iter().map(|row| row.shard).collect();
+        (item.waits, flight.opened) = waits::changes(&hot.state, &pending.events, &mut hot.waits);
         if !pending.events.is_empty() {
             let first_seq = hot.grouped_seq + 1;
             let schema = schema_of(&pending.events);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{AgentId, Effect, ExecutionId, FailureClass, Payload, WorkflowId};
+use base::{AgentId, Effect, ExecutionId, FailureClass, Payload};
 use moka::sync::Cache;
 use workflow::{Assignment, CallKey, CallPhase, Input};
 
@@ -19,7 +19,8 @@ pub(crate) struct HookLink {
     gate: Arc<dyn CallGate>,
     /// Follows commits beside the publisher.
     pub(crate) tap: Arc<dyn Publisher>,
-    classes: Cache<(WorkflowId, Arc<str>, u32, AgentId), Arc<NeedClass>>,
+    /// By the need in words.
+    classes: Cache<String, Arc<NeedClass>>,
 }
 
 impl HookLink {
@@ -102,7 +103,7 @@ impl Lane {
             execution: id,
             workflow_id: created.workflow_id,
             workflow: format!("{}@{}", created.workflow_name, created.workflow_version),
-            task: state.task_path(call.task).as_str().into(),
+            task: state.task_path(call.task).into(),
             generation: running.generation(),
             task_name: if task.name.is_empty() { task.id.clone() } else { task.name.clone() },
             instructions: task.instructions.clone(),
@@ -121,15 +122,14 @@ impl Lane {
         call: CallKey,
         agent: AgentId,
     ) -> Option<Arc<NeedClass>> {
-        let plan = self.plans.get(&id)?;
-        let class = plan.needs.get(call.task as usize)?;
+        let class = self.plans.get(&id)?.need(&self.hot.get(&id)?.state, call.task)?;
         let need = catalog::Need { agent: Some(agent.clone()), ..class.need.clone() };
         if class.need.agent.is_some()
             || self.shared.dispatcher.fleet().matches(&need).outcome != catalog::Outcome::Now
         {
             return None;
         }
-        let key = (plan.workflow_id, plan.version.clone(), call.task, agent);
+        let key = format!("{need:?}");
         Some(link.classes.get_with(key, || Arc::new(NeedClass::new(need))))
     }
 
@@ -141,14 +141,13 @@ impl Lane {
             return self.feed_fact(id, &cannot);
         }
         let Some(hot) = self.hot.get(&id) else { return };
-        let capability = hot.state.need(call.task).capability.as_deref().unwrap_or_default().into();
         let Ok(agent) = AgentId::new(BY_HOOK) else { return };
         let to = Assignment {
             agent,
             instance: format!("{BY_HOOK}/{BY_HOOK}").into(),
             caller: self.caller.clone(),
             input_hash,
-            capability,
+            capability: hot.state.need(call.task).capability.as_deref().unwrap_or_default().into(),
             capability_version: "".into(),
             effect: Effect::Pure,
             reason: "answered by a hook".into(),

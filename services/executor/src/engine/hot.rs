@@ -105,6 +105,10 @@ pub(crate) struct Hot {
     pub(crate) held: Vec<CallKey>,
     pub(crate) waiters: Vec<oneshot::Sender<Arc<ExecutionView>>>,
     pub(crate) watchers: Vec<Watcher>,
+    /// Waits for events that are on disk, or will be with its next group.
+    pub(crate) waits: std::collections::BTreeMap<u32, super::waits::Opened>,
+    /// What it does in the world at the moment: it stays in memory meanwhile.
+    pub(crate) errands: u32,
     /// The timer that stands in the lane's wheel.
     pub(crate) armed: Option<Timestamp>,
     /// Timers up to here have been looked at.
@@ -153,6 +157,8 @@ impl Hot {
             held: Vec::new(),
             waiters: Vec::new(),
             watchers: Vec::new(),
+            waits: Default::default(),
+            errands: 0,
             armed: None,
             fired_to: Timestamp::default(),
             in_start: Vec::new(),

@@ -161,6 +161,7 @@ impl Lane {
             Msg::Recover { id, call, attempt } => self.recover_now(id, call, attempt),
             Msg::AbortCall { id, call, attempt } => self.abort_orphan(id, call, attempt),
             Msg::Committed { shard, result, flights } => self.committed(shard, result, flights),
+            Msg::Errand { id, errand } => self.errand_done(id, errand),
             Msg::Granted { id, call, permit } => self.granted(id, call, permit),
             Msg::Gated { id, call, input_hash, pass } => self.gated(id, call, input_hash, pass),
             Msg::Get { id, tenant, tasks, reply } => self.get(id, &tenant, tasks, reply),
@@ -281,6 +282,9 @@ impl Lane {
             return;
         }
         let mut dispatch = Vec::new();
+        if step.effects.contains(&workflow::Effect::PlanChanged) {
+            self.derive_plan(id);
+        }
         if let Some(hot) = self.hot.get_mut(&id) {
             hot.pending.events.extend(step.events);
             hot.pending.checkpoints.extend(step.checkpoints);
@@ -304,6 +308,16 @@ impl Lane {
         }
         self.release_held(id);
         self.arm(id);
+    }
+
+    /// The plan has changed: what is needed to run it changes with it.
+    pub(crate) fn derive_plan(&mut self, id: ExecutionId) {
+        let (Some(hot), Some(plan)) = (self.hot.get(&id), self.plans.get(&id)) else { return };
+        match plan.changed(hot.state.plan()) {
+            Ok(changed) => drop(self.plans.insert(id, Arc::new(changed))),
+            // It was derived once before it was accepted.
+            Err(error) => tracing::error!(execution = %id, error, "a changed plan cannot be derived"),
+        }
     }
 
     /// Puts the execution's next deadline into the wheel.

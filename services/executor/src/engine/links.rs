@@ -89,6 +89,8 @@ pub(crate) struct ForeignReport {
 pub(crate) trait Elsewhere: Send + Sync + 'static {
     /// Brings what a call reported to the owner of its execution, sooner or later.
     fn bring(&self, report: ForeignReport);
+    /// There are new rows in the inboxes of these shards: their owners look at once.
+    fn look(&self, shards: Vec<u16>);
     /// Asks the member that made a call to end it. Best effort.
     fn abort(&self, member: &str, id: ExecutionId, call: CallKey, attempt: u32);
 }

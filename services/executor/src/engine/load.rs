@@ -101,9 +101,12 @@ impl Lane {
     }
 
     fn insert_loaded(&mut self, id: ExecutionId, shard: u16, loaded: Loaded, refused: Option<String>) {
-        let Loaded { state, tenant, plan, bytes, request_hash, status } = loaded;
+        let Loaded { state, tenant, plan, bytes, request_hash, status, parked } = loaded;
         let mut hot = Hot::new(state, tenant, shard);
         hot.active = Some(self.shared.metrics.kinds.active(&hot.state));
+        hot.waits = super::waits::all(&hot.state);
+        // What was put aside had looked for events before.
+        let waits: Vec<_> = if parked { Vec::new() } else { hot.waits.values().cloned().collect() };
         hot.grouped_seq = hot.state.seq();
         hot.bytes = bytes;
         hot.request_hash = request_hash;
@@ -138,9 +141,11 @@ impl Lane {
             match effect {
                 Effect::Dispatch { call, at } => self.dispatch(id, call, at),
                 Effect::Recover(call) => self.find_caller(id, call),
+                Effect::Publish { task } => self.publish_event(id, task),
                 _ => {}
             }
         }
+        self.look_back(id, waits);
         self.arm(id);
     }
 
@@ -280,6 +285,7 @@ impl Lane {
         let dispatched = hot.state.outstanding_dispatch();
         let idle =
             hot.settled() && hot.open.is_empty() && hot.state.in_flight() == 0 && !dispatched && hot.admitted;
+        let idle = idle && hot.errands == 0;
         if idle {
             hot.idle_since.get_or_insert(now);
             self.idle.insert(id);
@@ -303,7 +309,12 @@ impl Lane {
                     // Who follows or waits keeps it here for as long as he does.
                     let alone = hot.watchers.iter().all(|w| w.is_closed())
                         && hot.waiters.iter().all(|w| w.is_closed());
-                    alone && rested && !limited && hot.settled() && wakes.is_none_or(|at| at > soon)
+                    alone
+                        && rested
+                        && !limited
+                        && hot.settled()
+                        && hot.errands == 0
+                        && wakes.is_none_or(|at| at > soon)
                 })
             })
             .copied()
@@ -337,12 +348,17 @@ impl EngineShared {
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(|| {
             Fault::new(base::ErrorCode::Internal, format!("the log of {id} has no beginning"))
         })?;
+        let plan = match state.revision() {
+            0 => plan,
+            _ => Arc::new(plan.changed(state.plan()).map_err(|e| Fault::new(base::ErrorCode::Internal, e))?),
+        };
         Ok(Some(Loaded {
             state,
             tenant: row.tenant,
             plan,
             bytes,
             request_hash: row.request_hash,
+            parked: row.wake != store::journal::Wake::Hot,
             status: row.status,
         }))
     }

@@ -14,15 +14,18 @@ mod kinds;
 mod lane;
 mod links;
 mod load;
+mod mail;
 mod measured;
 mod metrics;
 mod msg;
 mod operations;
+mod outside;
 mod present;
 mod remember;
 mod start;
 mod upgrade;
 mod view;
+mod waits;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,20 +53,24 @@ use msg::{Msg, stopping};
 
 pub(crate) use admission::PlaceDemand;
 pub use admission::Settling;
+pub use command::{ChildNews, Command};
+pub(crate) use command::{compiled, input_of, refused};
 pub use dispatch::{NeedClass, Preference};
 pub use hot::CallProgress;
 pub(crate) use hot::Live;
 pub use links::LeaseGate;
 pub(crate) use links::{Elsewhere, ForeignReport, Links};
 pub(crate) use load::exclusive_key;
+pub(crate) use mail::{CHILD, LETTER, START};
 pub use metrics::EngineMetrics;
 pub(crate) use msg::{CallReport, Start};
-pub use msg::{Command, Commanded, Started};
+pub use msg::{Commanded, Started};
+pub use outside::{ChildOrder, Children, Events};
 pub use present::PublicEvent;
 pub(crate) use present::{present, stream_name};
 pub(crate) use remember::FROM_CACHE;
-pub use view::ExecutionView;
 pub(crate) use view::{AgentView, TaskView, view};
+pub use view::{ExecutionView, WaitView};
 
 /// Bounds of the engine. Every one is a setting.
 #[derive(Clone, Debug)]
@@ -175,8 +182,10 @@ pub(crate) struct EngineShared {
     /// Told when an execution of a session has ended.
     pub(crate) session_ended: Arc<tokio::sync::Notify>,
     pub(crate) hooks: OnceLock<hooked::HookLink>,
-    spans: OnceLock<runtime::Spans>,
     pub(crate) cache: OnceLock<Arc<crate::cache::ResultCache>>,
+    pub(crate) events: OnceLock<Arc<dyn Events>>,
+    spans: OnceLock<runtime::Spans>,
+    children: OnceLock<Arc<dyn Children>>,
     pub(crate) teller: cuts::Teller,
     pub(crate) log_schemas: upgrade::Schemas,
     pub(crate) measured: measured::Measured,
@@ -253,7 +262,9 @@ impl Engine {
             session_ended: Arc::default(),
             hooks: OnceLock::new(),
             cache: OnceLock::new(),
+            events: OnceLock::new(),
             spans: OnceLock::new(),
+            children: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
             owned: std::sync::atomic::AtomicI32::new(0),
@@ -298,6 +309,24 @@ impl Engine {
     /// [`Engine::acquire`].
     pub fn use_cache(&self, cache: Arc<crate::cache::ResultCache>) {
         let _ = self.shared.cache.set(cache);
+    }
+
+    /// User events that executions publish and wait for; only the first time counts.
+    pub fn use_events(&self, events: Arc<dyn Events>) {
+        let _ = self.shared.events.set(events);
+    }
+
+    /// What starts sub-workflows; only the first time counts.
+    pub fn use_children(&self, children: Arc<dyn Children>) {
+        let _ = self.shared.children.set(children);
+    }
+
+    /// Starts a sub-workflow of an own shard.
+    pub(crate) async fn start_child(&self, order: ChildOrder) -> Result<WorkflowId, Fault> {
+        match self.shared.children.get() {
+            Some(children) => children.start_child(order).await,
+            None => Err(Fault::unavailable("this replica starts no sub-workflows yet")),
+        }
     }
 
     /// This replica's part of the places grows and shrinks with its shards.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use api::Fault;
-use base::{CheckpointId, ExecutionId, FailureClass, Payload, Tenant, Timestamp, WorkflowId};
+use base::{CheckpointId, ExecutionId, FailureClass, Tenant, Timestamp, WorkflowId};
 use store::{StoreError, journal::Outcome};
 use tokio::sync::oneshot;
-use workflow::{CallKey, Created, Effect, Resolution, State};
+use workflow::{CallKey, Created, Effect, Input, State};
 
 use super::{
+    command::Command,
     dispatch::Permit,
     hot::{After, Live, Watcher},
     links::ForeignReport,
@@ -40,6 +41,8 @@ pub(crate) struct Start {
     /// Kept when the caller chose the id.
     pub(crate) request_hash: Option<[u8; 32]>,
     pub(crate) exclusive: Option<String>,
+    /// What it takes over from another execution.
+    pub(crate) seed: Option<Input>,
     pub(crate) reply: Reply<Started>,
     /// Told when the execution ends.
     pub(crate) ended: Option<oneshot::Sender<Arc<ExecutionView>>>,
@@ -56,46 +59,6 @@ pub struct Started {
     pub existing: bool,
     /// Place in the start queue, from 1; 0 = running.
     pub queue_position: u32,
-}
-
-/// A command on one execution.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// No new call.
-    Pause {
-        /// Why.
-        reason: String,
-    },
-    /// Go on.
-    Resume,
-    /// End it and tell the agents.
-    Cancel {
-        /// Why.
-        reason: String,
-    },
-    /// End it at once.
-    Terminate {
-        /// Why.
-        reason: String,
-    },
-    /// End a wait for a decision.
-    Resolve {
-        /// The task's id.
-        task: String,
-        /// The item; 0 for a task that does not scatter.
-        item: u32,
-        /// The decision.
-        decision: Resolution,
-    },
-    /// Answer an agent's question.
-    Answer {
-        /// The task's id.
-        task: String,
-        /// The item; 0 for a task that does not scatter.
-        item: u32,
-        /// The answer.
-        input: Payload,
-    },
 }
 
 /// A command that is on disk.
@@ -123,6 +86,10 @@ pub(crate) struct Flight {
     pub(crate) publish: Arc<Vec<PublicEvent>>,
     /// Position of its row; 0 when only its `executions` row is written.
     pub(crate) pos: i64,
+    /// Shards with new rows in their inboxes.
+    pub(crate) mailed: Vec<u16>,
+    /// Waits for events that begin with it.
+    pub(crate) opened: Vec<super::waits::Opened>,
 }
 
 /// An execution read back from the log.
@@ -133,6 +100,8 @@ pub(crate) struct Loaded {
     pub(crate) bytes: u64,
     pub(crate) request_hash: Option<[u8; 32]>,
     pub(crate) status: String,
+    /// It was put aside.
+    pub(crate) parked: bool,
 }
 
 /// What a lane is sent.
@@ -202,6 +171,11 @@ pub(crate) enum Msg {
         call: CallKey,
         input_hash: [u8; 32],
         pass: crate::hooks::gate::Pass,
+    },
+    /// What an execution did in the world is done.
+    Errand {
+        id: ExecutionId,
+        errand: super::outside::Errand,
     },
     Granted {
         id: ExecutionId,

@@ -1,5 +1,7 @@
 //! Facts as people and other services see them: the messages of history, watches, WebSocket and streams.
 
+mod more;
+
 use std::sync::Arc;
 
 use base::{ExecutionId, Timestamp, WorkflowId, time::show_duration};
@@ -162,8 +164,7 @@ pub(crate) fn present(state: &State, seq: u64, event: &Event) -> Vec<PublicEvent
         Kind::HistoryWarning { events, bytes } => {
             vec![message("history.warning", json!({"events": events, "bytes": bytes}))]
         }
-        // Presented once the engine produces them.
-        _ => vec![],
+        other => more::present(state, other, &message),
     }
 }
 

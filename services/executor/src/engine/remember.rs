@@ -45,7 +45,7 @@ impl Lane {
         if input.len() > cache.options().entry_bytes_max {
             return None;
         }
-        let agents = self.shared.dispatcher.candidates(plan.needs.get(call.task as usize)?);
+        let agents = self.shared.dispatcher.candidates(plan.need(&hot.state, call.task)?);
         let mut asked = Vec::with_capacity(1);
         for agent in agents.iter().filter(|agent| is_pure(task, capability, agent)) {
             let version = agent.definition.version_of(Some(capability));
@@ -56,7 +56,7 @@ impl Lane {
             let question = Question { capability, version, instructions: &task.instructions, input: &input };
             let Some(found) = cache.get(&hot.tenant, namespace, &question.key()?) else { continue };
             // The schema may be another than when the answer was stored.
-            if plan.check_output(call.task, &found.value).is_err() {
+            if plan.check_output(hot.state.tasks()[call.task as usize].node(), &found.value).is_err() {
                 continue;
             }
             let to = Assignment {

@@ -14,7 +14,7 @@ use super::{
 
 impl Lane {
     pub(crate) fn start(&mut self, start: Start) {
-        let Start { id, tenant, plan, created, request_hash, exclusive, reply, ended } = start;
+        let Start { id, tenant, plan, created, request_hash, exclusive, seed, reply, ended } = start;
         if let Some(refused) = self.refuse_draining() {
             let _ = reply.send(Err(refused));
             return;
@@ -30,10 +30,17 @@ impl Lane {
         }
         if let Some(loading) = self.loading.get_mut(&id) {
             // It exists, as a rule, and is being read back: a second one in memory would take its place.
-            let start = Start { id, tenant, plan, created, request_hash, exclusive, reply, ended };
+            let start = Start { id, tenant, plan, created, request_hash, exclusive, seed, reply, ended };
             return loading.waiting.push(Msg::Start(Box::new(start)));
         }
-        let (state, step) = create(id, plan.compiled.clone(), created, self.now());
+        let now = self.now();
+        let (mut state, mut step) = create(id, plan.compiled.clone(), created, now);
+        if let Some(seed) = seed {
+            match state.step(&seed, now) {
+                Ok(seeded) => step.events.extend(seeded.events),
+                Err(refusal) => return drop(reply.send(Err(super::refused(refusal)))),
+            }
+        }
         if let Some(refused) = self.shared.refuse_unread(&step.events) {
             let _ = reply.send(Err(refused));
             return;

@@ -3,9 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use base::{ExecutionId, Payload, Timestamp, WorkflowId};
-use workflow::{CallKey, CallPhase, CallState, Cause, State, Status, TaskPhase};
+use workflow::{CallKey, CallPhase, CallState, Cause, Spending, State, Status, TaskPhase, plan::Budget};
 
 use super::hot::CallProgress;
+
+mod waits;
+
+pub use waits::WaitView;
+use waits::wait_views;
 
 /// What is known of an execution at one moment.
 #[derive(Clone, Debug)]
@@ -31,9 +36,45 @@ pub struct ExecutionView {
     pub(crate) correlation_id: Arc<str>,
     pub(crate) waiting: Vec<String>,
     pub(crate) queue_position: u32,
+    /// Variables, when the view has tasks.
+    pub(crate) vars: Option<serde_json::Value>,
+    pub(crate) waits: Vec<WaitView>,
+    pub(crate) revision: u32,
+    pub(crate) spent: Spending,
+    pub(crate) budget: Budget,
+    pub(crate) parent: Option<ExecutionId>,
 }
 
 impl ExecutionView {
+    /// What tasks wait for from outside.
+    pub fn waits(&self) -> &[WaitView] {
+        &self.waits
+    }
+    /// Variables; `None` before the first are set.
+    pub fn vars(&self) -> Option<&serde_json::Value> {
+        self.vars.as_ref()
+    }
+    /// How often its plan was changed.
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+    /// What was spent so far.
+    pub fn spent(&self) -> Spending {
+        self.spent
+    }
+    /// What it may spend; 0 = no limit.
+    pub fn budget(&self) -> Spending {
+        let Budget { calls, tokens, money_micros, .. } = self.budget;
+        Spending { calls, tokens, money_micros }
+    }
+    /// The execution whose task started this one.
+    pub fn parent(&self) -> Option<ExecutionId> {
+        self.parent
+    }
+    /// Output of a task, when the view has tasks and the task has one.
+    pub fn task_output(&self, id: &str) -> Option<&Payload> {
+        self.tasks.iter().find(|task| task.id == id)?.output.as_ref()
+    }
     /// Its output, when it completed.
     pub fn output(&self) -> Option<&Payload> {
         self.output.as_ref()
@@ -132,6 +173,12 @@ pub(crate) fn view(state: &State, now: Timestamp, tasks: bool, progress: Progres
         correlation_id: created.correlation_id.clone(),
         waiting: waiting(state),
         queue_position: 0,
+        vars: state.vars().filter(|_| tasks).cloned(),
+        waits: wait_views(state),
+        revision: state.revision(),
+        spent: state.spent(),
+        budget: state.budget(),
+        parent: created.settings.parent.as_ref().map(|parent| parent.execution),
     }
 }
 
@@ -161,7 +208,7 @@ fn task_views(state: &State, progress: Progress<'_>) -> Vec<TaskView> {
         view.ended_at = task.ended_at;
         view.output = task.output.clone();
         view.after = state.before(i as u32).into_iter().map(|t| state.task_path(t)).collect();
-        view.capability = plan.need.capability.clone().unwrap_or_default();
+        view.capability = state.need(i as u32).capability.clone().unwrap_or_default();
         if let TaskPhase::Skipped(reason) = task.phase {
             view.reason = Some(reason.as_str().into());
         }
@@ -260,7 +307,7 @@ fn waiting(state: &State) -> Vec<String> {
     if state.status() == Status::Paused {
         return vec!["paused: resume it".into()];
     }
-    let mut out = Vec::new();
+    let mut out: Vec<String> = wait_views(state).iter().map(WaitView::words).collect();
     for (i, task) in state.tasks().iter().enumerate().filter(|(_, t)| t.phase == TaskPhase::Scheduled) {
         for call in &task.calls {
             let id = state.task_path(i as u32);

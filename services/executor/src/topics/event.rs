@@ -90,7 +90,7 @@ pub(crate) fn partition(tenant: &Tenant, topic: &str, key: &str, id: &str, shard
     (u64::from_le_bytes(low) % u64::from(shards.max(1))) as u16
 }
 
-fn payload_of(event: &NewEvent) -> Payload {
+pub(super) fn payload_of(event: &NewEvent) -> Payload {
     match event.media_type.as_str() {
         base::payload::JSON => Payload::json_text(event.payload.clone()),
         other => Payload::new(other.into(), event.payload.clone()),

@@ -9,6 +9,7 @@ mod builtin;
 mod consume;
 mod deliver;
 mod event;
+mod executions;
 mod fire;
 pub(crate) mod grpc;
 mod intake;

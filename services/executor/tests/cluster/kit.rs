@@ -31,17 +31,36 @@ pub(crate) const SHARDS: u16 = 8;
 pub(crate) const LEASE: Duration = Duration::from_millis(1500);
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// `w`: three tasks, one after the other; executions at once.
-struct OnePlan(Option<u32>);
+/// Plans by name.
+pub(crate) type Named = Arc<Mutex<BTreeMap<String, serde_json::Value>>>;
+
+/// `w`: three tasks, one after the other; executions at once. And others by name.
+struct Plans(Option<u32>, Named);
 
 #[async_trait]
-impl PlanSource for OnePlan {
+impl PlanSource for Plans {
     async fn plan(
         &self,
         context: &CallContext,
-        _: &str,
+        workflow: &str,
         _: Option<(&str, &str)>,
     ) -> Result<FoundPlan, Fault> {
+        let wanted = workflow.split('@').next().unwrap_or_default();
+        for (name, plan) in &*self.1.lock().unwrap() {
+            let workflow_id = WorkflowId::from_name(&context.tenant, name);
+            if name == wanted || workflow_id.to_string() == wanted {
+                let mut plan = plan.clone();
+                plan["schema"] = 2.into();
+                plan["name"] = name.as_str().into();
+                plan["version"] = "1".into();
+                let plan_json = plan.to_string();
+                return Ok(FoundPlan { workflow_id, name: name.clone(), version: "1".into(), plan_json });
+            }
+        }
+        let known = WorkflowId::from_name(&context.tenant, "w").to_string();
+        if wanted != "w" && wanted != known {
+            return Err(Fault::not_found("workflow", wanted));
+        }
         let task = |n: u32| {
             let after: Vec<u32> = n.checked_sub(1).into_iter().collect();
             serde_json::json!({"id": format!("t{n}"), "need": {"agent": "worker"}, "input": "execution", "after": after})
@@ -178,6 +197,8 @@ pub(crate) struct World {
     /// Executions of the workflow at once.
     pub(crate) concurrency: Option<u32>,
     pub(crate) fleet_known: bool,
+    /// Beside `w`.
+    pub(crate) plans: Named,
     store: Store,
 }
 
@@ -203,6 +224,7 @@ impl World {
             capacity: 64,
             concurrency: None,
             fleet_known: true,
+            plans: Arc::default(),
             store,
         }
     }
@@ -285,7 +307,7 @@ impl World {
             journal: journal.clone(),
             clock: clock.clone(),
             caller: self.agents.clone(),
-            plans: Arc::new(OnePlan(self.concurrency)),
+            plans: Arc::new(Plans(self.concurrency, self.plans.clone())),
             publisher: seat.publisher(),
             limits,
             me: seat.me().clone(),
@@ -305,6 +327,7 @@ impl World {
             payload_bytes_max: 8 << 20,
         };
         let app = App::new(engine.clone(), journal.clone(), clock, self.bus.clone(), defaults);
+        engine.use_children(Arc::new(app.clone()));
         Replica { journal, engine, cluster, app, failed, address, network: self.network.clone() }
     }
 }
@@ -336,6 +359,16 @@ impl Replica {
         let id = ExecutionId::from_key(&base::Tenant::default(), key);
         assert_eq!(self.cluster.owner_of(id), executor::cluster::Place::Here, "{key}");
         self.try_start(id).await.unwrap()
+    }
+
+    /// Starts another workflow in a shard that is here.
+    pub(crate) async fn start_of(&self, workflow: &str, key: &str) -> ExecutionId {
+        let request = StartRequest {
+            workflow: workflow.into(),
+            execution_id: id_of(key).to_string(),
+            ..StartRequest::default()
+        };
+        self.app.start(&CallContext::default(), request).await.unwrap().id
     }
 
     pub(crate) async fn try_start(&self, id: ExecutionId) -> Result<ExecutionId, Fault> {

@@ -3,6 +3,7 @@
 
 mod beside;
 mod events;
+mod family;
 mod inbox;
 mod kit;
 mod publishing;

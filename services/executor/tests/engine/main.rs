@@ -8,6 +8,7 @@ mod calls;
 mod crash;
 mod cuts;
 mod gate;
+mod graph;
 mod inputs;
 mod kit;
 mod limits;

@@ -1,0 +1,229 @@
+//! What is more than a call: waits, approvals, sagas, events, live change, resets and forks, over crashes.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use api::Fault;
+use async_trait::async_trait;
+use base::{ErrorCode, Payload, Tenant, Timestamp};
+use executor::{
+    app::ForkRequest,
+    engine::{Command, Events, Limits},
+};
+use serde_json::{Value, json};
+use workflow::{Status, UserEvent, Verdict};
+
+use crate::kit::{Node, World, me, task};
+
+fn graph(world: &World, name: &str, tasks: Value) {
+    world.plans.put(name, json!({"schema": 2, "tasks": tasks}));
+}
+
+fn wait(id: &str, wait: Value) -> Value {
+    json!({"id": id, "kind": {"wait": wait}})
+}
+
+fn signal(name: &str) -> Command {
+    Command::Signal { name: name.into(), payload: Payload::json_text("{\"n\":1}"), id: String::new() }
+}
+
+/// The events of all replicas.
+#[derive(Default)]
+struct Board(Mutex<Vec<Arc<UserEvent>>>);
+
+#[async_trait]
+impl Events for Board {
+    async fn publish(&self, _: &Tenant, event: &UserEvent, _: &str) -> Result<(), Fault> {
+        let mut all = self.0.lock().unwrap();
+        if all.iter().all(|known| known.id != event.id) {
+            all.push(Arc::new(event.clone()));
+        }
+        Ok(())
+    }
+    async fn look_back(
+        &self,
+        _: &Tenant,
+        topic: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Arc<UserEvent>>, Fault> {
+        let all = self.0.lock().unwrap();
+        let fits =
+            |e: &&Arc<UserEvent>| &*e.topic == topic && (key.is_empty() || &*e.key == key) && e.at >= since;
+        Ok(all.iter().filter(fits).cloned().collect())
+    }
+}
+
+async fn node(world: &World, board: &Arc<Board>) -> Node {
+    let node = world.node().await;
+    node.engine.use_events(board.clone());
+    node
+}
+
+#[tokio::test]
+async fn a_signal_wakes_what_was_put_aside_and_counts_once_over_a_crash() {
+    for mut world in World::both().await {
+        world.limits = Limits { park_after: Duration::ZERO, ..world.limits };
+        graph(&world, "w", json!([wait("s", json!({"signal": {"name": "go"}}))]));
+        let node = world.node().await;
+        let id = node.begin("w").await;
+        node.parked(id).await;
+        assert!(node.view(id).await.waiting()[0].contains("signal go"));
+        node.command(id, signal("go")).await.unwrap();
+        let view = node.completed(id).await;
+        assert_eq!(&view.output().unwrap().bytes()[..], b"{\"n\":1}");
+        node.fall().await;
+        let node = world.node().await;
+        assert_eq!(node.view(id).await.status(), Status::Completed);
+        let late = node.command(id, signal("go")).await.unwrap_err();
+        assert_eq!(late.code, ErrorCode::InvalidState);
+        node.fall().await;
+    }
+}
+
+#[tokio::test]
+async fn an_approval_takes_a_form_that_fits_its_schema_from_those_who_are_asked() {
+    let world = World::sqlite();
+    let form = json!({"type": "object", "required": ["limit"], "properties": {"limit": {"type": "integer"}}});
+    let approval = json!({"approval": {"title": "Raise?", "who": ["anonymous"], "form": form}});
+    graph(&world, "w", json!([wait("ask", approval)]));
+    graph(&world, "closed", json!([wait("ask", json!({"approval": {"title": "?", "who": ["boss"]}}))]));
+    let node = world.node().await;
+    let id = node.begin("w").await;
+    let answer = |form: &'static str| Command::Approve {
+        task: "ask".into(),
+        verdict: Verdict::Answered,
+        names: Vec::new(),
+        comment: "fine".into(),
+        form: Some(Payload::json_text(form)),
+    };
+    let wrong = node.command(id, answer("{\"limit\":\"much\"}")).await.unwrap_err();
+    assert_eq!((wrong.code, wrong.field.as_str()), (ErrorCode::InvalidArgument, "form"));
+    node.command(id, answer("{\"limit\":3}")).await.unwrap();
+    node.completed(id).await;
+    let closed = node.begin("closed").await;
+    let approve = Command::Approve {
+        task: "ask".into(),
+        verdict: Verdict::Approved,
+        names: Vec::new(),
+        comment: String::new(),
+        form: None,
+    };
+    let refused = node.command(closed, approve).await.unwrap_err();
+    assert_eq!((refused.code, refused.related), (ErrorCode::PermissionDenied, vec!["boss".to_owned()]));
+    node.fall().await;
+}
+
+#[tokio::test]
+async fn what_is_emitted_is_published_once_and_found_by_a_wait_that_comes_later() {
+    for world in World::both().await {
+        let board = Arc::new(Board::default());
+        let emit =
+            json!({"id": "e", "kind": {"emit": {"topic": "orders", "payload": {"n": 7}, "key": "'k'"}}});
+        graph(&world, "out", json!([emit]));
+        graph(&world, "in", json!([wait("w", json!({"event": {"topic": "orders", "key": "'k'"}}))]));
+        let first = node(&world, &board).await;
+        let out = first.begin("out").await;
+        first.completed(out).await;
+        first.die().await;
+        let second = node(&world, &board).await;
+        let id = second.begin("in").await;
+        let view = second.completed(id).await;
+        assert_eq!(view.output().unwrap().json().unwrap()["payload"]["n"], 7);
+        assert_eq!(board.0.lock().unwrap().len(), 1);
+        second.fall().await;
+    }
+}
+
+#[tokio::test]
+async fn completed_work_is_undone_in_reverse_after_a_crash() {
+    for world in World::both().await {
+        let undone = |id: &str, after: Value| {
+            let undo = json!({"id": "undo", "need": {"agent_type": "worker"}});
+            task(id, json!({"after": after, "compensate": undo}))
+        };
+        let fail = json!({"id": "f", "kind": {"fail": {"message": "no"}}, "after": [2]});
+        let gate = json!({"id": "g", "kind": {"wait": {"signal": {"name": "go"}}}, "after": [1]});
+        let tasks = json!([undone("a", json!([])), undone("b", json!([0])), gate, fail]);
+        world.plans.put("w", json!({"schema": 2, "saga": {"on_failure": true}, "tasks": tasks}));
+        let node = world.node().await;
+        let id = node.begin("w").await;
+        node.until("the gate", id, |view| view.waiting().iter().any(|w| w.contains("signal"))).await;
+        node.die().await;
+        let node = world.node().await;
+        node.command(id, signal("go")).await.unwrap();
+        let view = node.ended(id).await;
+        assert_eq!(view.status(), Status::Compensated);
+        let page = node.app.history(&me(), id, 0, 1000).await.unwrap();
+        let done: Vec<String> = page
+            .events
+            .iter()
+            .filter(|e| e.kind == "task.compensated")
+            .map(|e| e.data["task_id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(done, ["b", "a"]);
+        node.fall().await;
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_changed_while_it_runs_and_changed_back() {
+    let world = World::sqlite();
+    let gate = || wait("g", json!({"signal": {"name": "go"}}));
+    graph(&world, "w", json!([gate(), task("t", json!({"after": [0]}))]));
+    let node = world.node().await;
+    let id = node.begin("w").await;
+    let plan = |tasks: Value| json!({"schema": 2, "name": "w", "version": "1", "tasks": tasks}).to_string();
+    let more = plan(json!([gate(), task("t", json!({"after": [0]})), task("u", json!({"after": [1]}))]));
+    let preview = node.app.preview_change(&me(), id, &more, None).await.unwrap();
+    assert_eq!((preview.diff.added, preview.refused), (vec!["u".to_owned()], None));
+    assert_eq!(preview.revision, 0);
+    let without = plan(json!([task("t", json!({}))]));
+    let preview = node.app.preview_change(&me(), id, &without, None).await.unwrap();
+    assert_eq!(preview.refused.unwrap().code, ErrorCode::Conflict, "the gate has begun");
+    let change = |plan| Command::ChangePlan { plan, reason: "more".into() };
+    node.command(id, change(Payload::json_text(more))).await.unwrap();
+    node.die().await;
+    let node = world.node().await;
+    let back = node.app.preview_change(&me(), id, "", Some(0)).await.unwrap();
+    assert_eq!(back.diff.removed, ["u"]);
+    node.command(id, signal("go")).await.unwrap();
+    let view = node.completed(id).await;
+    assert_eq!((view.revision(), view.task_state("u")), (1, Some("completed")));
+    let known = node.app.revisions(&me(), id).await.unwrap();
+    assert_eq!(known.iter().map(|r| (r.number, r.tasks)).collect::<Vec<_>>(), [(0, 2), (1, 3)]);
+    node.fall().await;
+}
+
+#[tokio::test]
+async fn a_reset_runs_again_with_new_ids_and_a_fork_takes_over_the_rest() {
+    let world = World::sqlite();
+    let gate = json!({"id": "g", "kind": {"wait": {"signal": {"name": "go"}}}, "after": [1]});
+    graph(&world, "w", json!([task("a", json!({})), task("b", json!({"after": [0]})), gate]));
+    let node = world.node().await;
+    let id = node.begin("w").await;
+    let at_gate = |view: &executor::engine::ExecutionView| view.task_state("b") == Some("completed");
+    node.until("the gate", id, at_gate).await;
+    let calls = world.agents.count();
+    let reset =
+        |task: &str| Command::Reset { tasks: vec![task.into()], seq: 0, input: None, reason: "again".into() };
+    let unknown = node.command(id, reset("bb")).await.unwrap_err();
+    assert_eq!((unknown.code, unknown.field.as_str()), (ErrorCode::NotFound, "tasks"));
+    node.command(id, reset("b")).await.unwrap();
+    crate::kit::calls(&world.agents, calls + 1).await;
+    node.until("the gate", id, at_gate).await;
+    let fork = ForkRequest { tasks: vec!["b".into()], key: "f".into(), ..ForkRequest::default() };
+    let forked = node.app.fork(&me(), id, fork.clone()).await.unwrap();
+    let again = node.app.fork(&me(), id, fork).await.unwrap();
+    assert_eq!((again.id, again.existing), (forked.id, true));
+    crate::kit::calls(&world.agents, calls + 2).await;
+    node.until("the gate of the fork", forked.id, at_gate).await;
+    for id in [id, forked.id] {
+        node.command(id, signal("go")).await.unwrap();
+        node.completed(id).await;
+    }
+    assert_eq!(world.agents.count(), calls + 2, "a ran once");
+    node.fall().await;
+}
