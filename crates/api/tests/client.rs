@@ -129,6 +129,12 @@ impl server::ExecutorService for Scripted {
     ) -> Result<Response<wire::ListDeadLettersResponse>, Status> {
         nothing()
     }
+    async fn get_dead_letter(
+        &self,
+        _: Request<wire::GetDeadLetterRequest>,
+    ) -> Result<Response<wire::DeadLetter>, Status> {
+        nothing()
+    }
     async fn redrive_dead_letter(
         &self,
         _: Request<wire::RedriveDeadLetterRequest>,

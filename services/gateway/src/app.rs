@@ -9,7 +9,9 @@ use std::{
 use api::Fault;
 use base::{CallContext, ErrorCode};
 use proto::{
-    planner::v1::planner_service_client::PlannerServiceClient,
+    planner::v1::{
+        pattern_service_client::PatternServiceClient, planner_service_client::PlannerServiceClient,
+    },
     registry::v1::registry_service_client::RegistryServiceClient,
 };
 use runtime::{PeerChannel, RoleContext, call};
@@ -30,6 +32,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(crate) type Registry = RegistryServiceClient<PeerChannel>;
 /// A client of the planner.
 pub(crate) type Planner = PlannerServiceClient<PeerChannel>;
+/// A client of the planner's patterns.
+pub(crate) type Patterns = PatternServiceClient<PeerChannel>;
 
 /// Limits of the door, from the settings `gateway.*`.
 #[derive(Clone, Debug)]
@@ -62,6 +66,7 @@ pub(crate) enum Retry {
 pub(crate) struct App {
     pub registry: Registry,
     pub planner: Planner,
+    pub patterns: Patterns,
     pub executors: Executors,
     pub limits: Limits,
     pub schemas: Schemas,
@@ -87,9 +92,11 @@ impl App {
         };
         let registry = RegistryServiceClient::new(role.peer("registry")?);
         let planner = PlannerServiceClient::new(role.peer("planner")?);
+        let patterns = PatternServiceClient::new(role.peer("planner")?);
         Ok(Self {
             registry: registry.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             planner: planner.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
+            patterns: patterns.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             executors: Executors::new(role.peer("executor")?, role.peers.clone(), message_max),
             limits: Limits {
                 body_max: gateway.body_max.len(),
@@ -141,6 +148,23 @@ impl App {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let attempt = || call(self.planner.clone(), call::request(ctx, message.clone()));
+        repeat(ctx, retry, attempt).await
+    }
+
+    /// Calls the planner's patterns; repeated as `retry` says while it is away.
+    pub(crate) async fn patterns<M, T, F, Fut>(
+        &self,
+        ctx: &CallContext,
+        retry: Retry,
+        message: M,
+        call: F,
+    ) -> Result<T, Problem>
+    where
+        M: Clone,
+        F: Fn(Patterns, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let attempt = || call(self.patterns.clone(), call::request(ctx, message.clone()));
         repeat(ctx, retry, attempt).await
     }
 }

@@ -16,9 +16,11 @@ use tower::Service;
 pub(crate) const PUBLIC: &[(&str, &str)] = &[
     ("orchestra.registry.v1.RegistryService", "registry"),
     ("orchestra.planner.v1.PlannerService", "planner"),
+    ("orchestra.planner.v1.PatternService", "planner"),
     ("orchestra.executor.v1.ExecutorService", "executor"),
     ("orchestra.executor.v1.BudgetService", "executor"),
     ("orchestra.executor.v1.CacheService", "executor"),
+    ("orchestra.executor.v1.ControlService", "executor"),
     ("orchestra.executor.v1.EventService", "executor"),
     ("orchestra.executor.v1.ScheduleService", "executor"),
     ("orchestra.executor.v1.SessionService", "executor"),

@@ -23,8 +23,8 @@ use crate::{
     model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
     rest::{
-        agents, budgets, cache, events, executions, hooks, letters, schedules, sessions, start, state, steer,
-        triggers, workflows,
+        agents, budgets, cache, events, executions, hooks, letters, patterns, schedules, sessions, start,
+        state, steer, triggers, workflows,
     },
 };
 
@@ -39,6 +39,7 @@ use crate::{
     tags(
         (name = "agents", description = "Agents: what they can do, where they run, how they are."),
         (name = "workflows", description = "Definitions, their versions, plans and status."),
+        (name = "patterns", description = "Who decides what happens next: built-in patterns and your own."),
         (name = "executions", description = "Executions: started once, run durably, observed and steered."),
         (name = "events", description = "User events: published, kept, replayed, and what they start."),
         (name = "schedules", description = "Executions that start by the clock."),
@@ -65,6 +66,10 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(workflows::plan_definition))
         .routes(routes!(workflows::get_workflow, workflows::delete_workflow))
         .routes(routes!(workflows::plan_workflow))
+        .routes(routes!(patterns::list_patterns))
+        .routes(routes!(patterns::register_pattern))
+        .routes(routes!(patterns::get_pattern, patterns::delete_pattern))
+        .routes(routes!(patterns::workflow_schema))
         .routes(routes!(executions::workflow_status))
         .routes(routes!(live::sse_workflow))
         .routes(routes!(start::execute_workflow))

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use base::{CallContext, Clock as _, ErrorCode, Tenant, WorkflowId};
-use language::{Analysis, Compiled, Dialect, Format, Offers, Outcome};
+use language::{Analysis, Compiled, Dialect, Format, Offers, Outcome, Pattern, Patterns};
 use moka::sync::Cache;
 use proto::executor::v1::{ListExecutionsRequest, executor_service_client::ExecutorServiceClient};
 use runtime::{PeerChannel, Settings, SystemClock};
 use serde_json::Value;
-use store::planner::{PlannerStore, PutVersionError, WorkflowFilter, WorkflowVersion};
+use store::planner::{PatternUse, PlannerStore, PutVersionError, WorkflowFilter, WorkflowVersion};
 
-use crate::{config::Options, error::PlannerError, fleet::Fleet, metrics::PlannerMetrics};
+use crate::{config::Options, error::PlannerError, fleet::Fleet, metrics::PlannerMetrics, patterns::Known};
 
 /// The planner's parts. Shared by all requests.
 pub(crate) struct App {
@@ -21,10 +21,16 @@ pub(crate) struct App {
     pub(crate) options: Options,
     /// Accepted inline definitions by the hash of their text: clients send the same one with every start.
     pub(crate) compiled: Cache<[u8; 32], Arc<Compiled>>,
+    /// Patterns of users by the hash of their text.
+    pub(crate) patterns: Cache<String, Arc<Pattern>>,
 }
 
-/// The cache of accepted inline definitions.
-pub(crate) fn cache(settings: &Settings) -> Cache<[u8; 32], Arc<Compiled>> {
+/// A cache of as many entries as plans are kept.
+pub(crate) fn cache<K, V>(settings: &Settings) -> Cache<K, V>
+where
+    K: Eq + std::hash::Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     Cache::new(u64::from(settings.planner.plan_cache_max))
 }
 
@@ -67,6 +73,12 @@ impl Named {
     }
 }
 
+/// A definition that was checked, and the patterns of users that it was expanded with.
+pub(crate) struct Checked {
+    pub(crate) outcome: Outcome,
+    pub(crate) uses: Vec<PatternUse>,
+}
+
 /// A stored version and what was found in it.
 pub(crate) struct Stored {
     pub(crate) version: WorkflowVersion,
@@ -75,8 +87,19 @@ pub(crate) struct Stored {
 }
 
 impl App {
+    /// Reads and checks a definition with the patterns that there are now.
+    pub(crate) async fn check(&self, tenant: &Tenant, given: &Given) -> Result<Checked, PlannerError> {
+        let known = self.known(tenant, &given.source).await?;
+        self.compile(tenant, given, known).await
+    }
+
     /// Reads and checks a definition. Large ones take a while: this runs beside the runtime's threads.
-    pub(crate) async fn compile(&self, tenant: &Tenant, given: &Given) -> Result<Outcome, PlannerError> {
+    pub(crate) async fn compile(
+        &self,
+        tenant: &Tenant,
+        given: &Given,
+        known: Known,
+    ) -> Result<Checked, PlannerError> {
         let view = self.fleet.of(tenant);
         let (options, given) = (self.options.clone(), given.clone());
         let started = Instant::now();
@@ -87,26 +110,27 @@ impl App {
                 limits: options.limits,
                 defaults: options.defaults,
                 offers,
-                patterns: None,
+                patterns: Some(&known as &dyn Patterns),
             };
-            language::compile(&given.source, &options)
+            let outcome = language::compile(&given.source, &options);
+            Checked { outcome, uses: known.used() }
         };
-        let outcome = tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let checked = tokio::task::spawn_blocking(work).await.map_err(|error| {
             tracing::error!(%error, "a definition could not be read");
             PlannerError::Internal
         })?;
-        self.metrics.compiled(started.elapsed(), outcome.compiled.is_some());
-        Ok(outcome)
+        self.metrics.compiled(started.elapsed(), checked.outcome.compiled.is_some());
+        Ok(checked)
     }
 
     /// Stores a definition as a version; the same content again is the same version.
     pub(crate) async fn create(&self, tenant: &Tenant, given: &Given) -> Result<Stored, PlannerError> {
-        let outcome = self.compile(tenant, given).await?;
+        let Checked { outcome, uses } = self.check(tenant, given).await?;
         let code = outcome.error_code().unwrap_or(ErrorCode::InvalidDefinition);
         let Some(compiled) = outcome.compiled else {
             return Err(PlannerError::Rejected { code, findings: outcome.findings });
         };
-        let version = self.put(tenant, given, &compiled).await?;
+        let version = self.put(tenant, given, &compiled, &uses).await?;
         let analysis = self.analyse(tenant, &compiled.plan);
         Ok(Stored { version, findings: outcome.findings, analysis })
     }
@@ -116,15 +140,20 @@ impl App {
         tenant: &Tenant,
         given: &Given,
         compiled: &Compiled,
+        uses: &[PatternUse],
     ) -> Result<WorkflowVersion, PlannerError> {
         let new = row(tenant, given, compiled)?;
-        let stored = self.store.put_version(&new).await.map_err(|error| match error {
+        let stored = self.store.put_version(&new, uses).await.map_err(|error| match error {
             PutVersionError::Conflict { .. } => {
                 PlannerError::Exists { name: new.name.clone(), version: new.version.clone() }
             }
             PutVersionError::BadTag(tag) => PlannerError::BadRequest {
                 field: "source",
                 rule: format!("the tag {tag:?} holds a line break"),
+            },
+            PutVersionError::PatternGone(what) => PlannerError::BadRequest {
+                field: "source",
+                rule: format!("the pattern {what} was deleted meanwhile"),
             },
             PutVersionError::Store(error) => PlannerError::Store(error),
         })?;
@@ -149,16 +178,19 @@ impl App {
             .update(given.source.as_bytes());
         let key = *hasher.finalize().as_bytes();
         if let Some(compiled) = self.compiled.get(&key) {
-            return self.put(tenant, given, &compiled).await;
+            return self.put(tenant, given, &compiled, &[]).await;
         }
-        let outcome = self.compile(tenant, given).await?;
+        let Checked { outcome, uses } = self.check(tenant, given).await?;
         let code = outcome.error_code().unwrap_or(ErrorCode::InvalidDefinition);
         let Some(compiled) = outcome.compiled else {
             return Err(PlannerError::Rejected { code, findings: outcome.findings });
         };
         let compiled = Arc::new(compiled);
-        self.compiled.insert(key, compiled.clone());
-        self.put(tenant, given, &compiled).await
+        // What became of a pattern of a user depends on the tenant, and on the patterns that there are.
+        if uses.is_empty() {
+            self.compiled.insert(key, compiled.clone());
+        }
+        self.put(tenant, given, &compiled, &uses).await
     }
 
     /// A version, or the newest.

@@ -41,6 +41,26 @@ pub(crate) enum PlannerError {
         /// Some of the executions.
         executions: Vec<String>,
     },
+    /// No such pattern or version.
+    #[error("pattern {0} does not exist")]
+    NoPattern(String),
+    /// Built-in patterns stay.
+    #[error("{0} is a built-in pattern and cannot be deleted")]
+    BuiltIn(String),
+    /// Something stored was expanded with it.
+    #[error("{pattern} is used: delete what uses it first")]
+    PatternUsed {
+        /// What was to be deleted.
+        pattern: String,
+        /// Some of what uses it.
+        by: Vec<String>,
+    },
+    /// There are as many patterns as there may be.
+    #[error("there are {most} versions of patterns already: delete some that nothing uses")]
+    Full {
+        /// The limit.
+        most: u32,
+    },
     /// Nobody can say whether executions are active.
     #[error("no executor answers, so active executions cannot be ruled out: try again")]
     ExecutorAway,

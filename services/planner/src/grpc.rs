@@ -1,4 +1,6 @@
-//! The contracts: decode, ask the app, encode. The only file that names tonic.
+//! The contracts: decode, ask the app, encode. The only place that names tonic.
+
+mod patterns;
 
 use std::sync::Arc;
 
@@ -51,6 +53,10 @@ fn to_status(error: PlannerError) -> Status {
         PlannerError::Active { executions, .. } => {
             Fault::new(ErrorCode::InvalidState, text).related(executions)
         }
+        PlannerError::NoPattern(_) => Fault::new(ErrorCode::NotFound, text),
+        PlannerError::BuiltIn(_) => Fault::new(ErrorCode::InvalidState, text),
+        PlannerError::PatternUsed { by, .. } => Fault::new(ErrorCode::InvalidState, text).related(by),
+        PlannerError::Full { .. } => Fault::new(ErrorCode::ResourceExhausted, text),
         PlannerError::ExecutorAway => Fault::unavailable(text),
         PlannerError::Store(cause) => {
             // The cause may name hosts or tables: log it, tell the caller only to retry.
@@ -152,10 +158,11 @@ impl Planner {
             let row = self.0.get(tenant, &named).await?;
             // What the fleet lacks may have changed since it was stored.
             let given = Given { source: row.source.clone(), format: Format::parse(&row.format) };
-            let outcome = self.0.compile(tenant, &given).await?;
-            (plan_of(&row)?, outcome.findings)
+            let known = self.0.known_to(tenant, &row.name, &row.version).await?;
+            let checked = self.0.compile(tenant, &given, known).await?;
+            (plan_of(&row)?, checked.outcome.findings)
         } else {
-            let outcome = self.0.compile(tenant, &given(request.source, &request.format)?).await?;
+            let outcome = self.0.check(tenant, &given(request.source, &request.format)?).await?.outcome;
             let code = outcome.error_code().unwrap_or(ErrorCode::InvalidDefinition);
             match outcome.compiled {
                 Some(compiled) => (compiled.plan, outcome.findings),
@@ -256,7 +263,7 @@ impl PlannerService for Planner {
         let tenant = context(&request).tenant;
         let request = request.into_inner();
         let given = given(request.source, &request.format).map_err(to_status)?;
-        let outcome = self.0.compile(&tenant, &given).await.map_err(to_status)?;
+        let outcome = self.0.check(&tenant, &given).await.map_err(to_status)?.outcome;
         Ok(Response::new(ValidateWorkflowResponse {
             valid: outcome.compiled.is_some(),
             findings: findings_to_wire(&outcome.findings),

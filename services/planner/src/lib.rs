@@ -1,6 +1,6 @@
 //! Planner service: workflow definitions in, immutable versions and plans out.
 //!
-//! It owns the tables `workflows` and `workflow_versions`, and nothing else. A version is stored only when its
+//! It owns the tables `workflows`, `workflow_versions`, `patterns` and `pattern_uses`, and nothing else. A version is stored only when its
 //! definition has no error; what no fleet can ever fit is refused at once. The registry's agents are a local snapshot:
 //! no request waits for the registry. It refuses to delete what has active executions, and to guess whether it has any
 //! when no executor answers.
@@ -11,13 +11,14 @@ mod error;
 mod fleet;
 mod grpc;
 mod metrics;
+mod patterns;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use proto::planner::{
     internal::v1::planner_internal_service_server::PlannerInternalServiceServer,
-    v1::planner_service_server::PlannerServiceServer,
+    v1::{pattern_service_server::PatternServiceServer, planner_service_server::PlannerServiceServer},
 };
 use runtime::{Role, RoleContext, Service};
 use store::planner::PlannerStore;
@@ -42,6 +43,7 @@ async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
         metrics: PlannerMetrics::new(&ctx.metrics),
         options: Options::of(&ctx.settings),
         compiled: app::cache(&ctx.settings),
+        patterns: app::cache(&ctx.settings),
     });
     let max = ctx.settings.server.grpc_message_max.len();
     let planner = Planner::new(app);
@@ -49,10 +51,14 @@ async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
     let inside = PlannerInternalServiceServer::new(planner.clone())
         .max_decoding_message_size(max)
         .max_encoding_message_size(usize::MAX);
+    let patterns = PatternServiceServer::new(planner.clone())
+        .max_decoding_message_size(max)
+        .max_encoding_message_size(usize::MAX);
     let public = PlannerServiceServer::new(planner)
         .max_decoding_message_size(max)
         .max_encoding_message_size(usize::MAX);
-    Ok(Service::new().grpc(public).grpc(inside).descriptor(proto::DESCRIPTORS).on_drain(move || async move {
+    let service = Service::new().grpc(public).grpc(patterns).grpc(inside).descriptor(proto::DESCRIPTORS);
+    Ok(service.on_drain(move || async move {
         store.db().close().await;
     }))
 }

@@ -10,8 +10,9 @@ use proto::{
     planner::{
         internal::v1::GetPlanRequest,
         v1::{
-            CreateWorkflowRequest, DeleteWorkflowRequest, ExplainPlanRequest, GetWorkflowRequest,
-            ListWorkflowsRequest, ValidateWorkflowRequest,
+            CreateWorkflowRequest, DeletePatternRequest, DeleteWorkflowRequest, ExplainPlanRequest,
+            GetPatternRequest, GetWorkflowRequest, ListPatternsRequest, ListWorkflowsRequest,
+            RegisterPatternRequest, ValidateWorkflowRequest,
         },
     },
 };
@@ -297,4 +298,77 @@ async fn a_large_definition_passes_and_one_over_the_limit_does_not() {
     let refused = fault(p.public.create_workflow(create(source(5_001))).await.unwrap_err());
     assert!(refused.findings.iter().any(|f| f.code == "limit-tasks"), "{refused:?}");
     p.stop().await;
+}
+
+/// A pattern of one task called `task`.
+fn pattern(version: &str, task: &str) -> RegisterPatternRequest {
+    let source = format!(
+        "pattern: twice\nversion: \"{version}\"\ndescription: Does it twice.\nparameters:\n  who: {{type: role}}\n  \
+         times: {{type: integer, default: 2}}\nbody:\n  tasks: [{{id: {task}, agent: $(who), for_each: [1, 2]}}]\n"
+    );
+    RegisterPatternRequest { source, ..Default::default() }
+}
+
+fn user(version: &str, range: &str) -> CreateWorkflowRequest {
+    create(format!(
+        "name: user\nversion: \"{version}\"\nagents: {{ann: {{}}}}\ntasks: [{{id: t, pattern: {{name: twice, version: \
+         \"{range}\", with: {{who: ann}}}}}}]\n"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_version_keeps_the_pattern_it_was_expanded_with() {
+    for backend in each_backend() {
+        let mut p = Planner::start(&backend, Vec::new()).await;
+        let none = fault(p.public.create_workflow(user("1", "^1")).await.unwrap_err());
+        assert_eq!(none.code, ErrorCode::UnsupportedPattern);
+        let made = p.patterns.register_pattern(pattern("1.0.0", "work")).await.unwrap().into_inner();
+        let made = made.pattern.unwrap();
+        assert_eq!((made.name.as_str(), made.version.as_str(), made.built_in), ("twice", "1.0.0", false));
+        assert_eq!((made.parameters[0].name.as_str(), made.parameters[0].default_json.as_str()), ("who", ""));
+        assert_eq!(made.parameters[1].default_json, "2");
+        p.patterns.register_pattern(pattern("1.0.0", "work")).await.unwrap();
+        let other = fault(p.patterns.register_pattern(pattern("1.0.0", "play")).await.unwrap_err());
+        assert_eq!(other.code, ErrorCode::AlreadyExists);
+        let broken =
+            RegisterPatternRequest { source: "pattern: x\nbody: {taks: []}\n".into(), ..Default::default() };
+        let broken = fault(p.patterns.register_pattern(broken).await.unwrap_err());
+        assert_eq!(broken.code, ErrorCode::InvalidDefinition);
+        assert!(broken.findings[0].line > 0, "{broken:?}");
+
+        p.public.create_workflow(user("1", "^1")).await.unwrap();
+        p.patterns.register_pattern(pattern("1.1.0", "toil")).await.unwrap();
+        let plan = async |reference: &str| {
+            let request = GetPlanRequest { r#ref: reference.into(), ..Default::default() };
+            p.inside.clone().get_plan(request).await.unwrap().into_inner().plan_json
+        };
+        assert!(plan("user@1").await.contains("\"work\"") && !plan("user@1").await.contains("\"toil\""));
+        let explained = ExplainPlanRequest { r#ref: "user@1".into(), ..Default::default() };
+        p.public.explain_plan(explained).await.unwrap();
+        p.public.create_workflow(user("2", "^1")).await.unwrap();
+        assert!(plan("user@2").await.contains("\"toil\""), "a new version sees the newest");
+
+        let all = p.patterns.list_patterns(ListPatternsRequest {}).await.unwrap().into_inner().patterns;
+        let own = all.last().unwrap();
+        assert_eq!(
+            (own.name.as_str(), own.versions.as_slice()),
+            ("twice", ["1.1.0".to_owned(), "1.0.0".into()].as_slice())
+        );
+        assert!(all.iter().any(|p| p.name == "supervisor" && p.built_in) && own.source.is_empty());
+        let get = |text: &str| GetPatternRequest { r#ref: text.into() };
+        assert!(
+            p.patterns.get_pattern(get("twice@1.0.0")).await.unwrap().into_inner().source.contains("work")
+        );
+        assert_eq!(fault(p.patterns.get_pattern(get("nobody")).await.unwrap_err()).code, ErrorCode::NotFound);
+
+        let drop = |text: &str| DeletePatternRequest { r#ref: text.into() };
+        let used = fault(p.patterns.delete_pattern(drop("twice")).await.unwrap_err());
+        assert_eq!((used.code, used.related.len()), (ErrorCode::InvalidState, 2), "{used:?}");
+        let built_in = fault(p.patterns.delete_pattern(drop("debate")).await.unwrap_err());
+        assert_eq!(built_in.code, ErrorCode::InvalidState);
+        p.public.delete_workflow(DeleteWorkflowRequest { r#ref: "user".into() }).await.unwrap();
+        let gone = p.patterns.delete_pattern(drop("twice")).await.unwrap().into_inner();
+        assert_eq!(gone.versions_deleted, 2);
+        p.stop().await;
+    }
 }

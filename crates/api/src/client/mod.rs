@@ -25,6 +25,7 @@ mod executions;
 mod hooks;
 mod many;
 mod model;
+mod patterns;
 mod schedules;
 mod sessions;
 mod watch;
@@ -59,6 +60,7 @@ pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,
 };
 pub use schedules::{Fire, NewSchedule, Schedule};
+pub use patterns::{Pattern, PatternParameter, RegisteredPattern};
 pub use sessions::{Session, SessionExecution, SessionTurn, SessionVariable};
 pub use watch::{Update, Watch};
 pub use workflows::{Defined, Explained, Source, Validated, Workflow, WorkflowFilter};

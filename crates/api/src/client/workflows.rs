@@ -11,9 +11,9 @@ use crate::{Fault, status::finding_from_wire};
 /// The text of a definition.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    text: String,
+    pub(super) text: String,
     format: String,
-    file_name: String,
+    pub(super) file_name: String,
 }
 
 impl Source {
@@ -138,7 +138,7 @@ pub struct WorkflowFilter {
     pub page_token: String,
 }
 
-fn findings(wire: Vec<proto::common::v1::Finding>) -> Vec<Finding> {
+pub(super) fn findings(wire: Vec<proto::common::v1::Finding>) -> Vec<Finding> {
     wire.into_iter().map(finding_from_wire).collect()
 }
 

@@ -1,4 +1,6 @@
-//! The planner's tables: workflows and their immutable versions.
+//! The planner's tables: workflows and their immutable versions, patterns of users.
+
+mod patterns;
 
 use base::{Tenant, Timestamp, WorkflowId};
 
@@ -9,6 +11,8 @@ use crate::{
     journal::{PAGE_MAX, Result},
     migrate,
 };
+
+pub use patterns::{DeletePatternError, PatternUse, PutPatternError, StoredPattern};
 
 /// The planner's store.
 #[derive(Clone, Debug)]
@@ -78,6 +82,9 @@ pub enum PutVersionError {
     /// A tag holds a line break.
     #[error("tag {0:?} holds a line break")]
     BadTag(String),
+    /// It was expanded with a pattern that was deleted meanwhile.
+    #[error("pattern {0} was deleted meanwhile")]
+    PatternGone(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,8 +107,13 @@ impl PlannerStore {
         &self.db
     }
 
-    /// Stores a version, which becomes the newest. `false` when the same content is there already: nothing changes.
-    pub async fn put_version(&self, new: &WorkflowVersion) -> std::result::Result<bool, PutVersionError> {
+    /// Stores a version that was expanded with `uses`, which becomes the newest. `false` when the same content is there
+    /// already: nothing changes.
+    pub async fn put_version(
+        &self,
+        new: &WorkflowVersion,
+        uses: &[PatternUse],
+    ) -> std::result::Result<bool, PutVersionError> {
         if let Some(bad) = new.tags.iter().find(|tag| tag.contains('\n')) {
             return Err(PutVersionError::BadTag(bad.clone()));
         }
@@ -118,6 +130,10 @@ impl PlannerStore {
             };
         }
         insert(&mut tx, new, seq).await?;
+        let (tenant, of) = (&new.tenant, (new.name.as_str(), new.version.as_str()));
+        if let Some(gone) = patterns::put_uses(&mut tx, tenant, "workflow", of, uses).await? {
+            return Err(PutVersionError::PatternGone(gone));
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -201,10 +217,11 @@ impl PlannerStore {
         let mut tx = self.db.begin().await?;
         let id = workflow.uuid();
         // Locks the workflow against a version that is being stored.
-        let lock = "UPDATE workflows SET last_seq = last_seq WHERE workflow_id = $1 AND tenant = $2";
-        if tx.write(lock, vec![id.into(), tenant.into()]).await? == 0 {
-            return Ok(0);
-        }
+        let lock =
+            "UPDATE workflows SET last_seq = last_seq WHERE workflow_id = $1 AND tenant = $2 RETURNING name";
+        let locked = tx.read(lock, vec![id.into(), tenant.into()]).await?;
+        let Some(row) = locked.first() else { return Ok(0) };
+        patterns::drop_uses(&mut tx, tenant, &row.get::<String>(0)?, version).await?;
         let sql = "DELETE FROM workflow_versions WHERE workflow_id = $1 AND ($2::text IS NULL OR version = $2::text)";
         let one: Value = version.map(str::to_owned).into();
         let deleted = tx.write(sql, vec![id.into(), one]).await?;

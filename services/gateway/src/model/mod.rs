@@ -8,6 +8,7 @@ pub(crate) mod executions;
 pub(crate) mod hooks;
 pub(crate) mod letters;
 pub(crate) mod schedules;
+pub(crate) mod patterns;
 pub(crate) mod sessions;
 pub(crate) mod start;
 pub(crate) mod workflows;

@@ -57,7 +57,7 @@ pub(crate) struct ValidationReport {
 }
 
 impl ValidationReport {
-    fn new(valid: bool, findings: &[Finding]) -> Self {
+    pub(crate) fn new(valid: bool, findings: &[Finding]) -> Self {
         let findings: Vec<FindingView> = findings.iter().map(FindingView::from).collect();
         let errors = findings.iter().filter(|f| f.is_error()).count();
         let warnings = findings.iter().filter(|f| f.severity == "warning").count();

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod hooks;
 pub(crate) mod letters;
+pub(crate) mod patterns;
 pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod start;

@@ -26,7 +26,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct Named {
     /// Name of the file, shown in findings: `research.yaml`.
-    file: Option<String>,
+    pub(crate) file: Option<String>,
 }
 
 /// Which workflows.

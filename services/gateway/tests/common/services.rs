@@ -150,7 +150,8 @@ impl FakePlanner {
         let fake = self.clone();
         Role::new("planner", &[], move |_| {
             let server = planner::planner_service_server::PlannerServiceServer::new(fake.clone());
-            async move { Ok(Service::new().grpc(server).descriptor(proto::DESCRIPTORS)) }
+            let patterns = planner::pattern_service_server::PatternServiceServer::new(fake.clone());
+            async move { Ok(Service::new().grpc(server).grpc(patterns).descriptor(proto::DESCRIPTORS)) }
         })
     }
 
@@ -259,5 +260,56 @@ impl planner::planner_service_server::PlannerService for FakePlanner {
         known(&request.r#ref)?;
         let plan_json = r#"{"levels":[["a"],["b"]],"critical_path":["a","b"]}"#.to_owned();
         Ok(Response::new(planner::ExplainPlanResponse { plan_json, findings: vec![] }))
+    }
+}
+
+#[tonic::async_trait]
+impl planner::pattern_service_server::PatternService for FakePlanner {
+    async fn register_pattern(
+        &self,
+        request: Request<planner::RegisterPatternRequest>,
+    ) -> Answer<planner::RegisterPatternResponse> {
+        let findings = self.judge(&request.into_inner().source, "")?;
+        Ok(Response::new(planner::RegisterPatternResponse { pattern: Some(pattern("review")), findings }))
+    }
+    async fn list_patterns(
+        &self,
+        _: Request<planner::ListPatternsRequest>,
+    ) -> Answer<planner::ListPatternsResponse> {
+        let patterns = vec![pattern("debate"), pattern("review")];
+        Ok(Response::new(planner::ListPatternsResponse { patterns }))
+    }
+    async fn get_pattern(&self, request: Request<planner::GetPatternRequest>) -> Answer<planner::Pattern> {
+        match request.into_inner().r#ref.as_str() {
+            "missing" => Err(Fault::not_found("pattern", "missing").into()),
+            name => Ok(Response::new(pattern(name))),
+        }
+    }
+    async fn delete_pattern(
+        &self,
+        request: Request<planner::DeletePatternRequest>,
+    ) -> Answer<planner::DeletePatternResponse> {
+        match request.into_inner().r#ref.as_str() {
+            "busy" => Err(Fault::new(ErrorCode::InvalidState, "busy is used").into()),
+            _ => Ok(Response::new(planner::DeletePatternResponse { versions_deleted: 2 })),
+        }
+    }
+}
+
+fn pattern(name: &str) -> planner::Pattern {
+    let parameter = |name: &str, default: &str| planner::PatternParameter {
+        name: name.into(),
+        r#type: "role".into(),
+        default_json: default.into(),
+        schema_json: json!({"type": "string"}).to_string(),
+        ..Default::default()
+    };
+    planner::Pattern {
+        name: name.into(),
+        version: "1.0.0".into(),
+        versions: vec!["1.0.0".into()],
+        parameters: vec![parameter("author", ""), parameter("reviewer", "\"ann\"")],
+        source: "pattern: x".into(),
+        ..Default::default()
     }
 }

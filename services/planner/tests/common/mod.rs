@@ -16,7 +16,10 @@ use proto::{
     executor::v1::{Execution, ListExecutionsRequest, ListExecutionsResponse},
     planner::{
         internal::v1::planner_internal_service_client::PlannerInternalServiceClient,
-        v1::{ExplainPlanRequest, planner_service_client::PlannerServiceClient},
+        v1::{
+            ExplainPlanRequest, pattern_service_client::PatternServiceClient,
+            planner_service_client::PlannerServiceClient,
+        },
     },
     registry::v1::{Agent, WatchAgentsRequest, WatchAgentsResponse},
 };
@@ -136,6 +139,7 @@ fn registry(agents: Vec<Agent>) -> Role {
 /// A running planner and clients of it.
 pub(crate) struct Planner {
     pub(crate) public: PlannerServiceClient<PeerChannel>,
+    pub(crate) patterns: PatternServiceClient<PeerChannel>,
     pub(crate) inside: PlannerInternalServiceClient<PeerChannel>,
     pub(crate) executor: Executor,
     running: Running,
@@ -161,6 +165,7 @@ impl Planner {
             runtime::start(&roles, &Config::from_settings(settings), Options::default()).await.unwrap();
         let peer = running.peers().get("planner").unwrap();
         Self {
+            patterns: PatternServiceClient::new(peer.clone()),
             public: PlannerServiceClient::new(peer.clone()).max_decoding_message_size(usize::MAX),
             inside: PlannerInternalServiceClient::new(peer).max_decoding_message_size(usize::MAX),
             executor,
@@ -181,7 +186,7 @@ impl Planner {
     }
 
     pub(crate) async fn stop(self) {
-        drop((self.public, self.inside));
+        drop((self.public, self.patterns, self.inside));
         assert!(self.running.drain().await, "everything ended in time");
     }
 }
