@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     command::{
         agents, budgets, cache, capacity, completions, config, dead_letters, dev, events, executions, fmt,
-        health, hooks, migrate, plan, run, schedules, serve, sessions, validate, workflows,
+        health, hooks, migrate, patterns, plan, run, schedules, schema, serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Stored workflows: list, get, versions, create, delete.
     #[command(subcommand, visible_alias = "workflow", after_help = workflows::EXAMPLES)]
     Workflows(workflows::Command),
+    /// Patterns: the built-in ones and your own: list, show, register, delete.
+    #[command(subcommand, visible_alias = "pattern", after_help = patterns::EXAMPLES)]
+    Patterns(patterns::Command),
     /// Executions: list, get, watch, history, and the commands that steer them.
     #[command(subcommand, visible_alias = "execution", after_help = executions::EXAMPLES)]
     Executions(executions::Command),
@@ -118,6 +121,9 @@ pub(crate) enum Command {
     /// Prints the effective settings and where each comes from, secrets masked.
     #[command(after_help = config::EXAMPLES)]
     Config(config::Args),
+    /// Prints the JSON Schema of workflow definitions, for editors.
+    #[command(after_help = schema::EXAMPLES)]
+    Schema,
     /// Prints a completion script for a shell.
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
@@ -153,6 +159,11 @@ mod tests {
             "plan a.yaml --fleet",
             "workflows list --prefix a --limit 5",
             "workflow versions a",
+            "patterns list",
+            "pattern show supervisor --source",
+            "patterns register a.yaml b.yaml",
+            "patterns delete p@1",
+            "schema",
             "workflows delete a@1 --yes",
             "executions list --status failed --status cancelled",
             "executions list --all-statuses --workflow w",

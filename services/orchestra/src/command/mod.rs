@@ -15,9 +15,11 @@ pub(crate) mod health;
 pub(crate) mod hooks;
 pub(crate) mod migrate;
 mod page;
+pub(crate) mod patterns;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schedules;
+pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod validate;
@@ -69,11 +71,13 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Fmt(args) => fmt::run(context, &args),
         Command::Config(args) => config::run(context, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Schema => schema::run(context),
         // Those that ask one.
         Command::Migrate(args) => block_on(migrate::run(context, &args)),
         Command::Run(args) => block_on(run::run(context, &args)),
         Command::Plan(args) => block_on(plan::run(context, &args)),
         Command::Workflows(command) => block_on(workflows::run(context, command)),
+        Command::Patterns(command) => block_on(patterns::run(context, command)),
         Command::Executions(command) => block_on(executions::run(context, command)),
         Command::Agents(command) => block_on(agents::run(context, command)),
         Command::Budgets(command) => block_on(budgets::run(context, command)),

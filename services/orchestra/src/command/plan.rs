@@ -33,13 +33,14 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Done {
     let out = &context.out;
     let explained = if files::is_file(&args.what) {
         let source = files::read(&args.what)?;
-        let compiled = validate::before_sending(out, &args.what, &source)?;
         if args.fleet {
+            validate::before_sending(out, &args.what, &source)?;
             let client = context.globals.server.connect().await?;
             let explained = client.explain_source(&Source::any(&source).named(&args.what)).await?;
             out.findings(&language::render(&explained.findings, &args.what, &source));
             explained
         } else {
+            let compiled = validate::alone(out, &args.what, &source)?;
             Explained { plan: language::explain(&compiled.plan, None), findings: Vec::new() }
         }
     } else {

@@ -121,10 +121,22 @@ fn show(out: &Out, one: &Said, source: &str) {
     }
 }
 
-/// Checks a definition before it is sent: errors are printed with the lines they point at and end the command, warnings
-/// are printed.
-pub(super) fn before_sending(out: &Out, file: &str, source: &str) -> Result<language::Compiled, Failure> {
+/// Checks a definition before it is sent: errors are printed with the lines they point at and end the command. A pattern
+/// that is not built in may be registered: the server knows.
+pub(super) fn before_sending(out: &Out, file: &str, source: &str) -> Result<(), Failure> {
     let outcome = check(file, source);
+    if outcome.error_code() == Some(base::ErrorCode::UnsupportedPattern) {
+        return Ok(());
+    }
+    accepted(out, file, source, outcome).map(drop)
+}
+
+/// The definition, checked without a server: errors are printed and end the command.
+pub(super) fn alone(out: &Out, file: &str, source: &str) -> Result<language::Compiled, Failure> {
+    accepted(out, file, source, check(file, source))
+}
+
+fn accepted(out: &Out, file: &str, source: &str, outcome: Outcome) -> Result<language::Compiled, Failure> {
     let code = outcome.error_code();
     match outcome.compiled {
         Some(compiled) => Ok(compiled),
