@@ -154,7 +154,7 @@ pub struct CommandAnswer {
 }
 
 impl CommandAnswer {
-    fn of(a: wire::CommandExecutionResponse) -> Self {
+    pub(super) fn of(a: wire::CommandExecutionResponse) -> Self {
         Self {
             execution_id: a.execution_id,
             status: ExecutionStatus::of(&a.status),

@@ -20,6 +20,7 @@
 mod agents;
 mod budgets;
 mod cache;
+mod control;
 mod events;
 mod executions;
 mod hooks;
@@ -51,6 +52,7 @@ pub use agents::{Agent, AgentFilter, Removal};
 pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
 pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigger, UserEvent};
+pub use control::ApprovalDecision;
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
