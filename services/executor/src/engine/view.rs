@@ -39,6 +39,7 @@ pub struct ExecutionView {
     /// Variables, when the view has tasks.
     pub(crate) vars: Option<serde_json::Value>,
     pub(crate) waits: Vec<WaitView>,
+    pub(crate) stuck: Vec<workflow::Reason>,
     pub(crate) revision: u32,
     pub(crate) spent: Spending,
     pub(crate) budget: Budget,
@@ -49,6 +50,10 @@ impl ExecutionView {
     /// What tasks wait for from outside.
     pub fn waits(&self) -> &[WaitView] {
         &self.waits
+    }
+    /// Why it makes no progress by itself.
+    pub fn stuck(&self) -> &[workflow::Reason] {
+        &self.stuck
     }
     /// Variables; `None` before the first are set.
     pub fn vars(&self) -> Option<&serde_json::Value> {
@@ -146,6 +151,9 @@ pub(crate) struct MetricsView {
     pub(crate) retries: u32,
 }
 
+/// Reasons of a wait that a view names.
+const REASONS_MAX: usize = 50;
+
 type Progress<'a> = &'a dyn Fn(CallKey) -> Option<CallProgress>;
 
 /// Takes the picture. `tasks`: with all tasks and their outputs.
@@ -175,6 +183,7 @@ pub(crate) fn view(state: &State, now: Timestamp, tasks: bool, progress: Progres
         queue_position: 0,
         vars: state.vars().filter(|_| tasks).cloned(),
         waits: wait_views(state),
+        stuck: state.stuck(REASONS_MAX),
         revision: state.revision(),
         spent: state.spent(),
         budget: state.budget(),

@@ -70,7 +70,9 @@ async fn a_signal_wakes_what_was_put_aside_and_counts_once_over_a_crash() {
         let node = world.node().await;
         let id = node.begin("w").await;
         node.parked(id).await;
-        assert!(node.view(id).await.waiting()[0].contains("signal go"));
+        let view = node.view(id).await;
+        assert!(view.waiting()[0].contains("signal go"));
+        assert_eq!((view.stuck()[0].why.as_str(), view.stuck()[0].why.command()), ("signal", Some("signal")));
         node.command(id, signal("go")).await.unwrap();
         let view = node.completed(id).await;
         assert_eq!(&view.output().unwrap().bytes()[..], b"{\"n\":1}");
@@ -225,5 +227,19 @@ async fn a_reset_runs_again_with_new_ids_and_a_fork_takes_over_the_rest() {
         node.completed(id).await;
     }
     assert_eq!(world.agents.count(), calls + 2, "a ran once");
+    node.fall().await;
+}
+
+#[tokio::test]
+async fn a_spent_budget_stops_new_work_with_its_class() {
+    let world = World::sqlite();
+    let tasks = json!([task("a", json!({})), task("b", json!({"after": [0]}))]);
+    world.plans.put("w", json!({"schema": 2, "limits": {"budget": {"calls": 1}}, "tasks": tasks}));
+    let node = world.node().await;
+    let id = node.begin("w").await;
+    let view = node.ended(id).await;
+    assert_eq!((view.status(), view.spent().calls), (Status::Failed, 1));
+    assert!(view.causes().iter().any(|c| c.class == base::FailureClass::Budget), "{:?}", view.causes());
+    assert_eq!(world.agents.count(), 1);
     node.fall().await;
 }

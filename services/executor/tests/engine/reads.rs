@@ -110,7 +110,8 @@ async fn what_followers_see_of_a_busy_execution_is_its_history_event_for_event()
         node.journal.set(Way::Open);
         first.await.unwrap();
         let (resumed, paused) = more.await;
-        (resumed.unwrap(), paused.unwrap());
+        resumed.unwrap();
+        paused.unwrap();
         node.command(id, resume()).await.unwrap();
     };
     let ((live, ended), ()) = tokio::join!(following, steering);
