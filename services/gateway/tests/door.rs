@@ -177,6 +177,7 @@ async fn public_grpc_passes_on_the_public_contracts_and_nothing_else() {
         names,
         [
             "orchestra.executor.v1.ExecutorService",
+            "orchestra.planner.v1.PatternService",
             "orchestra.planner.v1.PlannerService",
             "orchestra.registry.v1.RegistryService"
         ]
