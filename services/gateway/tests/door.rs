@@ -176,7 +176,14 @@ async fn public_grpc_passes_on_the_public_contracts_and_nothing_else() {
     assert_eq!(
         names,
         [
+            "orchestra.executor.v1.BudgetService",
+            "orchestra.executor.v1.CacheService",
+            "orchestra.executor.v1.ControlService",
+            "orchestra.executor.v1.EventService",
             "orchestra.executor.v1.ExecutorService",
+            "orchestra.executor.v1.HookService",
+            "orchestra.executor.v1.ScheduleService",
+            "orchestra.executor.v1.SessionService",
             "orchestra.planner.v1.PatternService",
             "orchestra.planner.v1.PlannerService",
             "orchestra.registry.v1.RegistryService"
