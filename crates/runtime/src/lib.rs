@@ -24,8 +24,8 @@ mod role;
 mod run;
 mod running;
 mod serve;
-mod start;
 mod spans;
+mod start;
 mod telemetry;
 pub mod trace;
 
@@ -42,6 +42,6 @@ pub use readiness::ReadyFlag;
 pub use role::{BoundPorts, Role, RoleContext, Service};
 pub use run::{install_tls_provider, run, run_telling, run_with};
 pub use running::Running;
-pub use start::{Listen, Options, StartError, start};
 pub use spans::{PastSpan, Spans};
+pub use start::{Listen, Options, StartError, start};
 pub use telemetry::{Telemetry, TelemetryError};

@@ -12,11 +12,7 @@ use opentelemetry_sdk::{
 };
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{
-    Metrics, Settings, Spans,
-    config::LogFormat,
-    spans::ChosenIds,
-};
+use crate::{Metrics, Settings, Spans, config::LogFormat, spans::ChosenIds};
 
 /// How long one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);

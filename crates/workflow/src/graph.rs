@@ -45,7 +45,7 @@ fn catches(edge: &Edge, class: FailureClass) -> bool {
     }
 }
 
-fn label<'a>(plan: &'a Compiled, first: u32, next: Next) -> &'a Edge {
+fn label(plan: &Compiled, first: u32, next: Next) -> &Edge {
     plan.node(first + next.to).edges.get(next.edge as usize).unwrap_or(&Edge::Done)
 }
 

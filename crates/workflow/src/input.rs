@@ -297,10 +297,10 @@ impl State {
         if !plan.after.is_empty() {
             text.field("dependencies", &self.by_id(&self.given(task)));
         }
-        if plan.join != Join::All || !plan.edges.is_empty() {
-            if let Some(failures) = self.failures(task) {
-                text.field("failures", &failures);
-            }
+        if (plan.join != Join::All || !plan.edges.is_empty())
+            && let Some(failures) = self.failures(task)
+        {
+            text.field("failures", &failures);
         }
         match place {
             Some((item, index, count)) => {

@@ -125,15 +125,14 @@ impl State {
 
     /// The signals that tasks wait for now, with their tasks.
     pub fn awaited_signals(&self) -> impl Iterator<Item = (u32, &str)> {
-        let waits = (0..self.tasks.len() as u32).filter_map(|t| {
+        (0..self.tasks.len() as u32).filter_map(|t| {
             let open =
                 matches!(self.tasks[t as usize].waiting(), Some(Waiting::Signal { payload: None, .. }));
             match &self.task_plan(t).kind {
                 NodeKind::Wait(Wait::Signal { name, .. }) if open => Some((t, name.as_str())),
                 _ => None,
             }
-        });
-        waits
+        })
     }
 
     /// Variables as they stand; `None` before the first are set.

@@ -16,6 +16,9 @@ use crate::{
     task::{CallPhase, TaskPhase},
 };
 
+/// Why something failed: class and words.
+type Reason = Arc<(FailureClass, Arc<str>)>;
+
 /// A compensation under way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undoing {
@@ -28,7 +31,7 @@ pub struct Undoing {
     /// The task that is being undone, and the turn that does it.
     pub current: Option<(u32, u32)>,
     /// What became of the others: `None` = undone.
-    pub done: BTreeMap<u32, Option<Arc<(FailureClass, Arc<str>)>>>,
+    pub done: BTreeMap<u32, Option<Reason>>,
 }
 
 impl Saga {

@@ -46,7 +46,7 @@ pub fn agent() -> Agent {
         .tags(&["example", "patterns"])
         .capacity(100);
     CAPABILITIES.iter().fold(agent, |agent, name| {
-        let skill = Skill::new(*name, "Answers by the protocol of the pattern that asks")
+        let skill = Skill::new(name, "Answers by the protocol of the pattern that asks")
             .effect(Effect::Pure)
             .handler(|call: Call| async move { Ok::<_, agent::Failure>(answer(&call.input())) });
         agent.skill(skill)

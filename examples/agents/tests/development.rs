@@ -1,5 +1,6 @@
 //! The stages of the development pipeline one after another, on the project of `examples/development`, with the real
 //! compiler.
+#![allow(clippy::unwrap_used, reason = "a broken expectation is a failed test")]
 
 use std::{fs, path::Path, time::Duration};
 

@@ -153,7 +153,7 @@ impl App {
         source: String,
     ) -> Result<(Shown, Vec<Finding>), PlannerError> {
         let known = self.known(tenant, &source).await?;
-        let limits = self.options.limits.clone();
+        let limits = self.options.limits;
         let work = move || {
             let outcome = parse_pattern(&source, &limits, Some(&known));
             (outcome, known.used(), source)

@@ -51,8 +51,8 @@ use crate::Fault;
 pub use agents::{Agent, AgentFilter, Removal};
 pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
-pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigger, UserEvent};
 pub use control::ApprovalDecision;
+pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigger, UserEvent};
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
@@ -61,8 +61,8 @@ pub use many::Ran;
 pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,
 };
-pub use schedules::{Fire, NewSchedule, Schedule};
 pub use patterns::{Pattern, PatternParameter, RegisteredPattern};
+pub use schedules::{Fire, NewSchedule, Schedule};
 pub use sessions::{Session, SessionExecution, SessionTurn, SessionVariable};
 pub use watch::{Update, Watch};
 pub use workflows::{Defined, Explained, Source, Validated, Workflow, WorkflowFilter};

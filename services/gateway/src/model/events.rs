@@ -86,7 +86,7 @@ fn one<T>(first: &str, a: Option<T>, second: &str, b: Option<T>) -> Result<Optio
 }
 
 impl EventRequest {
-    pub(crate) fn to_wire(self) -> Result<wire::NewEvent, Problem> {
+    pub(crate) fn into_wire(self) -> Result<wire::NewEvent, Problem> {
         let content = one("payload", self.payload, "data", self.data)?;
         Ok(wire::NewEvent {
             id: self.id.unwrap_or_default(),

@@ -64,7 +64,7 @@ fn millis(field: &str, text: Option<&String>) -> Result<Option<u64>, Problem> {
 }
 
 impl ScheduleRequest {
-    pub(crate) fn to_wire(self) -> Result<wire::CreateScheduleRequest, Problem> {
+    pub(crate) fn into_wire(self) -> Result<wire::CreateScheduleRequest, Problem> {
         let timing = wire::Timing {
             every_ms: millis("every", self.every.as_ref())?.unwrap_or(0),
             delay_ms: millis("delay", self.delay.as_ref())?.unwrap_or(0),

@@ -121,7 +121,7 @@ async fn publish(
     events: Vec<EventRequest>,
 ) -> Result<Vec<PublishedEvent>, Problem> {
     let mut message = wire::PublishEventsRequest {
-        events: events.into_iter().map(EventRequest::to_wire).collect::<Result<_, _>>()?,
+        events: events.into_iter().map(EventRequest::into_wire).collect::<Result<_, _>>()?,
     };
     for event in &mut message.events {
         // Drawn here, so that every try of this request is the same event.

@@ -33,7 +33,7 @@ pub(crate) async fn create_schedule(
     Call(ctx): Call,
     Json(given): Json<ScheduleRequest>,
 ) -> Answer {
-    let message = given.to_wire()?;
+    let message = given.into_wire()?;
     let call = async |to, request| client(to).create_schedule(request).await;
     let made = app.executors.call_service(&ctx, Retry::UntilDeadline, || message.clone(), call).await;
     let made = made.map_err(flat)?;

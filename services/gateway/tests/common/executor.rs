@@ -81,7 +81,7 @@ impl FakeExecutor {
                 .grpc(EventServiceServer::new(events.clone()))
                 .grpc(HookServiceServer::new(super::hooks::FakeHooks))
                 .grpc(ScheduleServiceServer::new(events))
-                .grpc(SessionServiceServer::new(super::memory::FakeSessions::default()))
+                .grpc(SessionServiceServer::new(super::memory::FakeSessions))
                 .grpc(ExecutorInternalServiceServer::new(fake.clone()));
             async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
         })
