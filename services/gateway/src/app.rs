@@ -9,8 +9,9 @@ use std::{
 use api::Fault;
 use base::{CallContext, ErrorCode};
 use proto::{
-    planner::v1::{
-        pattern_service_client::PatternServiceClient, planner_service_client::PlannerServiceClient,
+    planner::{
+        internal::v1::{GetPlanRequest, planner_internal_service_client::PlannerInternalServiceClient},
+        v1::{pattern_service_client::PatternServiceClient, planner_service_client::PlannerServiceClient},
     },
     registry::v1::registry_service_client::RegistryServiceClient,
 };
@@ -67,6 +68,7 @@ pub(crate) struct App {
     pub registry: Registry,
     pub planner: Planner,
     pub patterns: Patterns,
+    plans: PlannerInternalServiceClient<PeerChannel>,
     pub executors: Executors,
     pub limits: Limits,
     pub schemas: Schemas,
@@ -93,10 +95,12 @@ impl App {
         let registry = RegistryServiceClient::new(role.peer("registry")?);
         let planner = PlannerServiceClient::new(role.peer("planner")?);
         let patterns = PatternServiceClient::new(role.peer("planner")?);
+        let plans = PlannerInternalServiceClient::new(role.peer("planner")?);
         Ok(Self {
             registry: registry.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             planner: planner.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             patterns: patterns.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
+            plans: plans.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             executors: Executors::new(role.peer("executor")?, role.peers.clone(), message_max),
             limits: Limits {
                 body_max: gateway.body_max.len(),
@@ -166,6 +170,15 @@ impl App {
     {
         let attempt = || call(self.patterns.clone(), call::request(ctx, message.clone()));
         repeat(ctx, retry, attempt).await
+    }
+
+    /// The compiled plan of a workflow as JSON; a definition is stored first, and only once however often it is asked.
+    pub(crate) async fn compiled(&self, ctx: &CallContext, of: GetPlanRequest) -> Result<String, Problem> {
+        let attempt = || {
+            let (mut planner, request) = (self.plans.clone(), call::request(ctx, of.clone()));
+            async move { planner.get_plan(request).await }
+        };
+        repeat(ctx, Retry::UntilDeadline, attempt).await.map(|found| found.plan_json)
     }
 }
 

@@ -23,8 +23,8 @@ use crate::{
     model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
     rest::{
-        agents, budgets, cache, events, executions, hooks, letters, patterns, schedules, sessions, start,
-        state, steer, triggers, workflows,
+        agents, budgets, cache, control, events, executions, hooks, letters, patterns, schedules, sessions,
+        start, state, steer, triggers, workflows,
     },
 };
 
@@ -89,6 +89,16 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(steer::terminate_execution))
         .routes(routes!(steer::answer_task))
         .routes(routes!(steer::resolve_task))
+        .routes(routes!(control::decide_approval))
+        .routes(routes!(control::grant_step))
+        .routes(routes!(control::signal_execution))
+        .routes(routes!(control::query_execution))
+        .routes(routes!(control::update_variables))
+        .routes(routes!(control::reset_execution))
+        .routes(routes!(control::fork_execution))
+        .routes(routes!(control::change_plan))
+        .routes(routes!(control::list_revisions))
+        .routes(routes!(control::switch_mode))
         .routes(routes!(budgets::list_budgets, budgets::set_budget, budgets::delete_budget))
         .routes(routes!(cache::cache_stats))
         .routes(routes!(cache::get_cache_entry, cache::set_cache_entry, cache::delete_cache_entry))

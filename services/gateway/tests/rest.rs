@@ -233,6 +233,7 @@ async fn every_route_answers_as_its_document_says() {
             assert_eq!(got.status, want, "{method} {again}: {}", got.text);
         }
     }
+    common::control::every_route(&door).await;
     assert_eq!(door.uncovered(), Vec::<String>::new());
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod budgets;
 pub(crate) mod cache;
+pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod hooks;

@@ -154,7 +154,7 @@ fn what(
 }
 
 /// The caller's key, from header or body.
-fn key(headers: &HeaderMap, body: Option<String>) -> Result<String, Problem> {
+pub(crate) fn key(headers: &HeaderMap, body: Option<String>) -> Result<String, Problem> {
     let header = header_text(headers, KEY_HEADER, KEY_BYTES_MAX)?;
     match (header, body) {
         (Some(header), Some(body)) if header != body => {

@@ -21,6 +21,7 @@ use proto::{
             budget_service_server::BudgetServiceServer,
             cache_service_server::CacheServiceServer,
             command_execution_request::Command,
+            control_service_server::ControlServiceServer,
             event_service_server::EventServiceServer,
             executor_service_server::{ExecutorService, ExecutorServiceServer},
             hook_service_server::HookServiceServer,
@@ -56,6 +57,7 @@ pub(crate) struct Log {
     pub(crate) members: Vec<internal::Member>,
     pub(crate) maps_read: usize,
     pub(crate) events: super::events::FakeEvents,
+    pub(crate) control: super::control::FakeControl,
 }
 
 /// Answers as it is told.
@@ -74,10 +76,12 @@ impl FakeExecutor {
         let fake = self.clone();
         Role::new("executor", &[], move |_| {
             let events = fake.log().events.clone();
+            let control = fake.log().control.clone();
             let service = Service::new()
                 .grpc(ExecutorServiceServer::new(fake.clone()))
                 .grpc(BudgetServiceServer::new(super::memory::FakeBudgets))
                 .grpc(CacheServiceServer::new(super::memory::FakeCache::default()))
+                .grpc(ControlServiceServer::new(control))
                 .grpc(EventServiceServer::new(events.clone()))
                 .grpc(HookServiceServer::new(super::hooks::FakeHooks))
                 .grpc(ScheduleServiceServer::new(events))

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a test may panic and print
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod executor;
 pub(crate) mod hooks;

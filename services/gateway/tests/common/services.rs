@@ -10,7 +10,16 @@ use api::Fault;
 use base::{CallContext, ErrorCode, Finding, Severity};
 use catalog::{AgentDefinition, AgentEntry, AgentState, snapshot::HealthReport};
 use futures::Stream;
-use proto::{planner::v1 as planner, registry::v1 as registry};
+use proto::{
+    planner::{
+        internal::v1::{
+            self as internal,
+            planner_internal_service_server::{PlannerInternalService, PlannerInternalServiceServer},
+        },
+        v1 as planner,
+    },
+    registry::v1 as registry,
+};
 use runtime::{Role, Service, call};
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -151,7 +160,11 @@ impl FakePlanner {
         Role::new("planner", &[], move |_| {
             let server = planner::planner_service_server::PlannerServiceServer::new(fake.clone());
             let patterns = planner::pattern_service_server::PatternServiceServer::new(fake.clone());
-            async move { Ok(Service::new().grpc(server).grpc(patterns).descriptor(proto::DESCRIPTORS)) }
+            let service = Service::new()
+                .grpc(server)
+                .grpc(patterns)
+                .grpc(PlannerInternalServiceServer::new(fake.clone()));
+            async move { Ok(service.descriptor(proto::DESCRIPTORS)) }
         })
     }
 
@@ -293,6 +306,26 @@ impl planner::pattern_service_server::PatternService for FakePlanner {
             "busy" => Err(Fault::new(ErrorCode::InvalidState, "busy is used").into()),
             _ => Ok(Response::new(planner::DeletePatternResponse { versions_deleted: 2 })),
         }
+    }
+}
+
+#[tonic::async_trait]
+impl PlannerInternalService for FakePlanner {
+    async fn get_plan(
+        &self,
+        request: Request<internal::GetPlanRequest>,
+    ) -> Answer<internal::GetPlanResponse> {
+        let asked = request.into_inner();
+        self.judge(&asked.inline_source, &asked.inline_format)?;
+        known(&asked.r#ref)?;
+        let plan_json = json!({"of": format!("{}{}", asked.r#ref, asked.inline_source)}).to_string();
+        Ok(Response::new(internal::GetPlanResponse { plan_json, ..Default::default() }))
+    }
+    async fn list_plan_triggers(
+        &self,
+        _: Request<internal::ListPlanTriggersRequest>,
+    ) -> Answer<internal::ListPlanTriggersResponse> {
+        Ok(Response::new(internal::ListPlanTriggersResponse::default()))
     }
 }
 
