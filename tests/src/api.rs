@@ -139,7 +139,7 @@ impl Api {
     pub async fn ended(&self, id: &str) -> Value {
         self.until(id, "its end", |e| {
             let status = e["status"].as_str().unwrap_or_default();
-            ["completed", "failed", "cancelled", "terminated"].contains(&status)
+            ["completed", "failed", "cancelled", "terminated", "compensated"].contains(&status)
         })
         .await
     }

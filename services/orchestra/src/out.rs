@@ -195,9 +195,9 @@ fn tone(text: &str) -> Option<Tone> {
     Some(match text {
         "completed" | "healthy" | "active" | "ready" => Tone::Good,
         "failed" | "unhealthy" | "terminated" | "dead" | "not ready" => Tone::Bad,
-        "executing" | "running" => Tone::Moving,
+        "executing" | "running" | "compensating" => Tone::Moving,
         "paused" | "retrying" | "degraded" | "draining" | "needs_decision" | "input_required"
-        | "cancelled" => Tone::Odd,
+        | "cancelled" | "compensated" => Tone::Odd,
         "pending" | "waiting" | "planning" | "skipped" | "unknown" => Tone::Quiet,
         _ => return None,
     })

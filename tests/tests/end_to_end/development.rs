@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::{unique_name, wait_for};
 
 on_both_shapes! {
-    requirements_become_a_release_that_meets_them
+    requirements_become_a_release_and_one_that_fails_its_check_is_rolled_back
 }
 
 async fn team(api: &Api, folder: &Path) -> Process {
@@ -23,26 +23,44 @@ async fn team(api: &Api, folder: &Path) -> Process {
     process
 }
 
-async fn requirements_become_a_release_that_meets_them(api: Api) {
+/// What the pipeline is started with.
+fn input(folder: &Path, requirements: &str) -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/development").canonicalize().unwrap();
+    json!({
+        "requirements": requirements, "technology": "rust", "project": root.join("textkit"),
+        "target": folder.join("deployed"),
+        "agents": [{"id": "developer", "capabilities": ["code_generation"]}],
+    })
+}
+
+fn example(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/development").join(file))
+        .unwrap()
+}
+
+async fn requirements_become_a_release_and_one_that_fails_its_check_is_rolled_back(api: Api) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("work")).unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/development").canonicalize().unwrap();
     let mut developer = team(&api, folder.path()).await;
-    let text = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
-    api.define(&text("pipeline.yaml")).await;
-    let target = folder.path().join("deployed");
-    let input = json!({
-        "requirements": text("requirements.md"), "technology": "rust", "project": root.join("textkit"), "target": target,
-        "agents": [{"id": "developer", "capabilities": ["code_generation"]}],
-    });
-    let done = api.run("development_pipeline", &input).await;
+    api.define(&example("pipeline.yaml")).await;
+    let done = api.run("development_pipeline", &input(folder.path(), &example("requirements.md"))).await;
     assert_eq!(done["status"], "completed", "{done:#}");
     assert_eq!((&done["output"]["passed"], &done["output"]["score"]), (&json!(true), &json!(100)));
     assert_eq!(Api::task(&done, "coding")["items"].as_array().map(Vec::len), Some(4));
     assert_eq!(Api::task(&done, "check")["state"], "completed");
-    let release: Value = done["output"]["release"].clone();
-    let current = std::fs::read_link(target.join("current")).unwrap();
-    assert_eq!(current.file_name().and_then(|n| n.to_str()), release.as_str());
+    let current = || std::fs::read_link(folder.path().join("deployed/current")).unwrap();
+    let good = current();
+    assert_eq!(good.file_name().and_then(|n| n.to_str()), done["output"]["release"].as_str());
+
+    // Another release, which is larger than it may be.
+    let more = "\n## Shouting\nThe function `shout` should shout: uppercase.\n\n- Example: `a` gives `A`\n";
+    let mut second = input(folder.path(), &(example("requirements.md") + more));
+    second["max_bytes"] = json!(10);
+    let undone = api.run("development_pipeline", &second).await;
+    assert_eq!(undone["status"], "compensated", "{undone:#}");
+    assert_eq!(current(), good, "the release before is current again");
+    let releases = std::fs::read_dir(folder.path().join("deployed/releases")).unwrap().count();
+    assert_eq!(releases, 2, "both were deployed");
     developer.signal("TERM");
     assert_eq!(tokio::task::block_in_place(|| developer.wait()), None, "it ends by itself");
 }

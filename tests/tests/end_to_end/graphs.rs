@@ -94,3 +94,34 @@ output: {{size: "${{ tasks.left.output.size }}", long: "${{ tasks.right.output.l
     assert_eq!(agent.seen()[0].input, json!({"title": "About rust", "size": 3}));
     assert_eq!(agent.seen()[1].input["title"], "About rust");
 }
+
+/// The figures of a process: a cluster has one page for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chains_and_graphs_have_figures_of_their_own_under_the_prefix() {
+    let system = harness::System::shared(harness::Shape::OneProcess);
+    let _logs = system.shown_on_failure();
+    let api = system.api();
+    let agent = TestAgent::start(&api, Effect::Pure, |_| Act::Answer(json!(1))).await;
+    let names = [unique_name("chain"), unique_name("graph")];
+    let (skill, [chain, graph]) = (&agent.capability, &names);
+    api.define(&format!("chain: {{name: {chain}, version: '1', steps: [{{name: a, type: {skill}}}]}}\n"))
+        .await;
+    api.define(&format!(
+        "graph: {{name: {graph}, version: '1', nodes: {{a: {{type: {skill}}}, b: {{type: {skill}}}}}, edges: [[a, b]], entry: [a], finish: [b]}}\n"
+    ))
+    .await;
+    for name in &names {
+        assert_eq!(api.run(name, &json!({})).await["status"], "completed");
+    }
+    let page = reqwest::get(format!("{}/metrics", api.base())).await.unwrap().text().await.unwrap();
+    let value = |name: &str| {
+        let line = page.lines().find(|l| !l.starts_with('#') && l.starts_with(name));
+        line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or_default()
+    };
+    for name in ["chain_executions_total", "graph_executions_total", "chain_duration", "graph_nodes"] {
+        let name = format!("orchestra_{name}");
+        assert!(page.lines().any(|l| l.starts_with(&name)), "{name} in {page}");
+    }
+    assert!(value("orchestra_chain_executions_total") >= 1.0, "{page}");
+    assert!(value("orchestra_graph_executions_total") >= 1.0, "{page}");
+}

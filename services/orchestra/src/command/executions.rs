@@ -99,8 +99,17 @@ pub(crate) enum Command {
     },
 }
 
-const STATUSES: [&str; 7] =
-    ["planning", "executing", "paused", "completed", "failed", "cancelled", "terminated"];
+const STATUSES: [&str; 9] = [
+    "planning",
+    "executing",
+    "paused",
+    "completed",
+    "failed",
+    "cancelled",
+    "terminated",
+    "compensating",
+    "compensated",
+];
 
 /// Filters of `list`.
 #[derive(Debug, clap::Args)]
