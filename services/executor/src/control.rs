@@ -266,7 +266,9 @@ fn stuck(r: &Reason, place: u32) -> pb::StuckReason {
         Why::NoAgent { reason, .. } | Why::Decision { reason } => reason.to_string(),
         Why::Retry { at } => format!("tried again at {}", at.rfc3339()),
         Why::Agent { agent, since: at } => format!("{agent} since {}", since(at)),
-        Why::Event { topic, key: Some(key), since: at } => format!("{topic} with key {key} since {}", since(at)),
+        Why::Event { topic, key: Some(key), since: at } => {
+            format!("{topic} with key {key} since {}", since(at))
+        }
         Why::Event { topic, key: None, since: at } => format!("{topic} since {}", since(at)),
         Why::Signal { name, since: at } => format!("{name} since {}", since(at)),
         Why::Approval { who, since: at, .. } => format!("{} since {}", who.join(", "), since(at)),
