@@ -1,12 +1,12 @@
 //! Hooks: what is done when something happens to an execution.
 //!
 //! - [`Book`]: the hooks, changed here, and known on every replica as a local snapshot.
-//! - [`gate`]: hooks before a call leaves; a call waits for them only when one matches.
+//! - `gate`: hooks before a call leaves; a call waits for them only when one matches.
 //! - `feed`: reads the events of own shards as they are committed, and from the log what it missed, and writes down which
 //!   hooks they ask for. The event is the request: nothing is lost between the two, and a repeat finds the same request.
 //! - `queue`: runs what was written down, woken by the stream `orchestra:hooks:{partition}`.
-//! - [`runner`]: the hooks of one request, one after the other.
-//! - [`act`]: what a hook does.
+//! - `runner`: the hooks of one request, one after the other.
+//! - `act`: what a hook does.
 
 pub mod act;
 mod book;
