@@ -1,7 +1,8 @@
 //! Random plans under random agents, commands, crashes and nonsense: what always holds.
 //!
 //! A case is a seed and two sizes; everything else follows from the seed. A failure names them, and
-//! `ORCHESTRA_SIM_SEED=n cargo test -p orchestra-workflow --test properties one_seed` runs that case alone.
+//! `ORCHESTRA_SIM_SEED=n ORCHESTRA_SIM_TASKS=n ORCHESTRA_SIM_STEPS=n cargo test -p orchestra-workflow --test properties one_seed`
+//! runs that case alone. `ORCHESTRA_SIM_CASES` says how many cases a run has.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -9,6 +10,11 @@ mod simulator;
 
 use proptest::prelude::*;
 use simulator::World;
+
+/// A number from the environment, for hunts and for replays.
+fn number<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
 
 fn run(seed: u64, tasks: usize, steps: usize) -> World {
     live(World::new(seed, tasks), steps)
@@ -28,7 +34,7 @@ fn live(mut world: World, steps: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: number("ORCHESTRA_SIM_CASES", 1500), max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_execution_keeps_the_rules_and_ends(seed in any::<u64>(), tasks in 0usize..12, steps in 0usize..250) {
@@ -62,7 +68,7 @@ fn the_simulation_reaches_every_kind_of_fact() {
 
 #[test]
 fn one_seed() {
-    let seed = std::env::var("ORCHESTRA_SIM_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(41);
-    run(seed, 10, 300);
-    whole(seed, 6, 200);
+    let seed = number("ORCHESTRA_SIM_SEED", 41);
+    run(seed, number("ORCHESTRA_SIM_TASKS", 10), number("ORCHESTRA_SIM_STEPS", 300));
+    whole(seed, number("ORCHESTRA_SIM_TASKS", 6), number("ORCHESTRA_SIM_STEPS", 200));
 }

@@ -121,69 +121,33 @@ impl App {
         })
     }
 
-    /// Calls the registry; repeated as `retry` says while it is away.
-    pub(crate) async fn registry<M, T, F, Fut>(
-        &self,
-        ctx: &CallContext,
-        retry: Retry,
-        message: M,
-        call: F,
-    ) -> Result<T, Problem>
-    where
-        M: Clone,
-        F: Fn(Registry, Request<M>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let attempt = || call(self.registry.clone(), call::request(ctx, message.clone()));
-        repeat(ctx, retry, attempt).await
-    }
-
-    /// Calls the planner; repeated as `retry` says while it is away.
-    pub(crate) async fn planner<M, T, F, Fut>(
-        &self,
-        ctx: &CallContext,
-        retry: Retry,
-        message: M,
-        call: F,
-    ) -> Result<T, Problem>
-    where
-        M: Clone,
-        F: Fn(Planner, Request<M>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let attempt = || call(self.planner.clone(), call::request(ctx, message.clone()));
-        repeat(ctx, retry, attempt).await
-    }
-
-    /// Calls the planner's patterns; repeated as `retry` says while it is away.
-    pub(crate) async fn patterns<M, T, F, Fut>(
-        &self,
-        ctx: &CallContext,
-        retry: Retry,
-        message: M,
-        call: F,
-    ) -> Result<T, Problem>
-    where
-        M: Clone,
-        F: Fn(Patterns, Request<M>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let attempt = || call(self.patterns.clone(), call::request(ctx, message.clone()));
-        repeat(ctx, retry, attempt).await
-    }
-
     /// The compiled plan of a workflow as JSON; a definition is stored first, and only once however often it is asked.
     pub(crate) async fn compiled(&self, ctx: &CallContext, of: GetPlanRequest) -> Result<String, Problem> {
-        let attempt = || {
-            let (mut planner, request) = (self.plans.clone(), call::request(ctx, of.clone()));
-            async move { planner.get_plan(request).await }
-        };
-        repeat(ctx, Retry::UntilDeadline, attempt).await.map(|found| found.plan_json)
+        let call =
+            async |mut planner: PlannerInternalServiceClient<_>, request| planner.get_plan(request).await;
+        ask(&self.plans, ctx, Retry::UntilDeadline, of, call).await.map(|found| found.plan_json)
     }
 }
 
+/// Calls a role through `client`; repeated as `retry` says while it is away.
+pub(crate) async fn ask<C, M, T, F, Fut>(
+    client: &C,
+    ctx: &CallContext,
+    retry: Retry,
+    message: M,
+    call: F,
+) -> Result<T, Problem>
+where
+    C: Clone,
+    M: Clone,
+    F: Fn(C, Request<M>) -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    repeat(ctx, retry, || call(client.clone(), call::request(ctx, message.clone()))).await
+}
+
 /// Repeats `attempt` while the other side is away.
-async fn repeat<T, F, Fut>(ctx: &CallContext, retry: Retry, attempt: F) -> Result<T, Problem>
+pub(crate) async fn repeat<T, F, Fut>(ctx: &CallContext, retry: Retry, attempt: F) -> Result<T, Problem>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,

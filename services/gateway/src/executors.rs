@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    app::{Patience, Retry},
+    app::{Patience, Retry, repeat},
     problem::Problem,
 };
 
@@ -230,18 +230,8 @@ impl Executors {
         F: Fn(Dialled, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut patience = Patience::new(ctx, retry);
-        loop {
-            let to = Dialled { channel: self.any.clone(), message_max: self.message_max };
-            match call(to, call::request(ctx, message())).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => {
-                    if !patience.again(&status).await {
-                        return Err(Problem::from(&status));
-                    }
-                }
-            }
-        }
+        let to = || Dialled { channel: self.any.clone(), message_max: self.message_max };
+        repeat(ctx, retry, || call(to(), call::request(ctx, message()))).await
     }
 
     /// Calls any replica.
@@ -256,16 +246,6 @@ impl Executors {
         F: Fn(Client, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut patience = Patience::new(ctx, retry);
-        loop {
-            match call(self.any(), call::request(ctx, message())).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => {
-                    if !patience.again(&status).await {
-                        return Err(Problem::from(&status));
-                    }
-                }
-            }
-        }
+        repeat(ctx, retry, || call(self.any(), call::request(ctx, message()))).await
     }
 }

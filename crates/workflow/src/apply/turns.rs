@@ -162,10 +162,12 @@ impl State {
         }
     }
 
-    /// A scope's task ended: turns that nobody waits for are cancelled, unless they may go on.
+    /// A scope's task ended: turns that nobody waits for are cancelled, unless they may go on. What failed keeps none,
+    /// also when a catch lets it end as completed.
     pub(super) fn close_turns(&mut self, task: u32, phase: TaskPhase, at: Timestamp) {
         let keep = matches!(self.scope_mode(task), Some(ScopeMode::ForEach { rest: Rest::Keep, .. }));
-        if keep && phase == TaskPhase::Completed {
+        let caught = self.tasks[task as usize].error().is_some();
+        if keep && phase == TaskPhase::Completed && !caught {
             return;
         }
         let turns = self.tasks[task as usize].turns().map(|s| s.turns.clone()).unwrap_or_default();

@@ -4,7 +4,7 @@ use base::FailureClass;
 use serde_json::{Value, json};
 use workflow::{
     Kind, Status, TaskPhase, TurnPhase,
-    plan::{Edge, Exhausted, InputSpec, Join, NodeKind, OutputSpec, Rest, Scope, ScopeMode, TaskPlan},
+    plan::{Catch, Edge, Exhausted, InputSpec, Join, NodeKind, OutputSpec, Rest, Scope, ScopeMode, TaskPlan},
 };
 
 use crate::common::*;
@@ -257,6 +257,21 @@ fn turns_that_are_kept_go_on_beside_what_follows() {
     assert_eq!(run.state.turns()[2].phase, TurnPhase::Completed);
     run.done("then", json!(1));
     assert_eq!(run.status(), Status::Completed);
+}
+
+#[test]
+fn a_caught_failure_ends_the_turns_that_a_join_would_have_kept() {
+    let mode = join_each(Join::All, Rest::Keep, false);
+    let caught = Catch { on: vec![], value: json!("instead") };
+    let each = with(scope("s", &[], mode, vec![task("x", &[])]), |t| t.catch = vec![caught]);
+    let mut run = Run::of(vec![each, task("then", &[0])]);
+    run.send("s[0].x");
+    run.send("s[1].x");
+    let effects = run.fail("s[0].x", FailureClass::Auth, true);
+    assert_eq!(run.out("s"), json!("instead"));
+    assert_eq!(aborted(&effects), [(run.key("s[1].x"), 1)]);
+    assert_eq!(run.state.turns()[2].phase, TurnPhase::Cancelled);
+    assert_eq!(run.ready(), ["then"], "nothing of the scope is called any more");
 }
 
 fn wide(task: TaskPlan, width: u32) -> TaskPlan {

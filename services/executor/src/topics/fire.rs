@@ -1,7 +1,5 @@
 //! Triggers start executions.
 
-use std::sync::Arc;
-
 use api::Fault;
 use base::{CallContext, ErrorCode, ExecutionId, Tenant, Timestamp};
 use bus::DeadLetter;
@@ -172,13 +170,17 @@ impl Inner {
     }
 
     /// Tries starts again that found their workflow busy.
-    pub(super) async fn try_held(&self, matcher: &Arc<Matcher>, shards: &[u16], now: Timestamp) {
+    pub(super) async fn try_held(&self, shards: &[u16], now: Timestamp) {
         let due = match self.held.due(shards, now, HELD_AT_ONCE).await {
             Ok(due) => due,
             Err(error) => return tracing::warn!(%error, "starts on hold could not be read"),
         };
+        if due.is_empty() {
+            return;
+        }
+        let Ok(matcher) = self.matcher_now().await else { return };
         for held in due {
-            if let Err(error) = self.try_again(matcher, &held).await {
+            if let Err(error) = self.try_again(&matcher, &held).await {
                 tracing::debug!(execution = %held.execution_id, %error, "a start stays on hold");
             }
         }

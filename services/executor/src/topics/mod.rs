@@ -448,9 +448,7 @@ async fn keep(inner: Arc<Inner>) {
             () = inner.drain.draining() => return,
             _ = held.tick() => {
                 let here: Vec<u16> = inner.here().into_iter().collect();
-                if let Ok(matcher) = inner.matcher_now().await {
-                    inner.try_held(&matcher, &here, inner.clock.now()).await;
-                }
+                inner.try_held(&here, inner.clock.now()).await;
             }
             _ = old.tick() => inner.forget().await,
         }

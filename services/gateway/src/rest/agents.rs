@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::{Answer, json, ok, page, with_location};
 use crate::{
-    app::{App, Registry, Retry},
+    app::{App, Registry, Retry, ask},
     extract::{Call, Document, Json, MaybeJson, Path, Query, header_text},
     model::{
         agents::{
@@ -84,7 +84,7 @@ pub(crate) async fn register_agent(
     let (definition, _) = without_entry(document.text, document.format);
     let message = wire::RegisterAgentRequest { definition, format: document.format.into() };
     let call = async |mut to: Registry, request| to.register_agent(request).await;
-    created(app.registry(&ctx, Retry::UntilDeadline, message, call).await?)
+    created(ask(&app.registry, &ctx, Retry::UntilDeadline, message, call).await?)
 }
 
 /// Lists agents by id.
@@ -103,7 +103,7 @@ pub(crate) async fn list_agents(
         r#type: filter.kind.unwrap_or_default(),
     };
     let call = async |mut to: Registry, request| to.list_agents(request).await;
-    let answer = app.registry(&ctx, Retry::Read, message, call).await?;
+    let answer = ask(&app.registry, &ctx, Retry::Read, message, call).await?;
     let agents = answer.agents.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
     ok(&AgentPage { agents, next_page_token: some(answer.next_page_token) })
 }
@@ -117,7 +117,7 @@ pub(crate) async fn get_agent(
 ) -> Answer {
     let call = async |mut to: Registry, request| to.get_agent(request).await;
     let message = wire::GetAgentRequest { agent_id: id };
-    shown(StatusCode::OK, app.registry(&ctx, Retry::Read, message, call).await?)
+    shown(StatusCode::OK, ask(&app.registry, &ctx, Retry::Read, message, call).await?)
 }
 
 /// Replaces an agent's definition. With `If-Match`, or a `revision` in the body, only if nobody changed it since (409).
@@ -142,7 +142,7 @@ pub(crate) async fn update_agent(
     let call = async |mut to: Registry, request| to.update_agent(request).await;
     // A repeated update of a named revision would find its own change and refuse it.
     let retry = if expected_revision > 0 { Retry::OnlyRefused } else { Retry::UntilDeadline };
-    shown(StatusCode::OK, app.registry(&ctx, retry, message, call).await?)
+    shown(StatusCode::OK, ask(&app.registry, &ctx, retry, message, call).await?)
 }
 
 /// Drains an agent: no new calls; it is gone when none is running. Answers with the draining agent.
@@ -156,7 +156,7 @@ pub(crate) async fn delete_agent(
     let message =
         wire::DeleteAgentRequest { agent_id: id, force: how.force, refuse_if_busy: how.refuse_if_busy };
     let call = async |mut to: Registry, request| to.delete_agent(request).await;
-    shown(StatusCode::ACCEPTED, app.registry(&ctx, Retry::OnlyRefused, message, call).await?)
+    shown(StatusCode::ACCEPTED, ask(&app.registry, &ctx, Retry::OnlyRefused, message, call).await?)
 }
 
 /// Registers what an agent's A2A card says.
@@ -175,7 +175,7 @@ pub(crate) async fn import_card(
         capacity: card.capacity.unwrap_or_default(),
     };
     let call = async |mut to: Registry, request| to.import_card(request).await;
-    created(app.registry(&ctx, Retry::OnlyRefused, message, call).await?)
+    created(ask(&app.registry, &ctx, Retry::OnlyRefused, message, call).await?)
 }
 
 /// Says that an instance lives.
@@ -199,6 +199,6 @@ pub(crate) async fn heartbeat(
         in_flight: beat.in_flight.unwrap_or_default(),
     };
     let call = async |mut to: Registry, request| to.heartbeat(request).await;
-    let answer = app.registry(&ctx, Retry::Read, message, call).await?;
+    let answer = ask(&app.registry, &ctx, Retry::Read, message, call).await?;
     ok(&HeartbeatAnswer { expires_in_ms: answer.expires_in_ms })
 }

@@ -12,7 +12,7 @@ use proto::planner::v1 as wire;
 
 use super::{Answer, json, ok, with_location, workflows::Named};
 use crate::{
-    app::{App, Patterns, Retry},
+    app::{App, Patterns, Retry, ask},
     extract::{Call, Document, Path, Query},
     model::patterns::{Pattern, PatternDeleted, PatternList, PatternRegistered},
 };
@@ -21,7 +21,7 @@ use crate::{
 #[utoipa::path(get, path = "/patterns/available", tag = "patterns", responses((status = 200, body = PatternList)))]
 pub(crate) async fn list_patterns(State(app): State<Arc<App>>, Call(ctx): Call) -> Answer {
     let call = async |mut to: Patterns, request| to.list_patterns(request).await;
-    let answer = app.patterns(&ctx, Retry::Read, wire::ListPatternsRequest {}, call).await?;
+    let answer = ask(&app.patterns, &ctx, Retry::Read, wire::ListPatternsRequest {}, call).await?;
     ok(&PatternList { patterns: answer.patterns.into_iter().map(Pattern::from).collect() })
 }
 
@@ -34,7 +34,7 @@ pub(crate) async fn get_pattern(
 ) -> Answer {
     let call = async |mut to: Patterns, request| to.get_pattern(request).await;
     let message = wire::GetPatternRequest { r#ref: name };
-    ok(&Pattern::from(app.patterns(&ctx, Retry::Read, message, call).await?))
+    ok(&Pattern::from(ask(&app.patterns, &ctx, Retry::Read, message, call).await?))
 }
 
 /// Registers a pattern of your own, as JSON or YAML: it is checked with example values and stored as an immutable version.
@@ -49,7 +49,8 @@ pub(crate) async fn register_pattern(
     let message =
         wire::RegisterPatternRequest { source: document.text, file_name: named.file.unwrap_or_default() };
     let call = async |mut to: Patterns, request| to.register_pattern(request).await;
-    let answer = PatternRegistered::from(app.patterns(&ctx, Retry::UntilDeadline, message, call).await?);
+    let answer =
+        PatternRegistered::from(ask(&app.patterns, &ctx, Retry::UntilDeadline, message, call).await?);
     let location = format!("/api/v1/patterns/{}@{}", answer.pattern.name, answer.pattern.version);
     Ok(with_location(json(StatusCode::CREATED, &answer), &location))
 }
@@ -64,7 +65,7 @@ pub(crate) async fn delete_pattern(
 ) -> Answer {
     let call = async |mut to: Patterns, request| to.delete_pattern(request).await;
     let message = wire::DeletePatternRequest { r#ref: name };
-    let answer = app.patterns(&ctx, Retry::OnlyRefused, message, call).await?;
+    let answer = ask(&app.patterns, &ctx, Retry::OnlyRefused, message, call).await?;
     ok(&PatternDeleted { versions_deleted: answer.versions_deleted })
 }
 

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::{Answer, json, ok, page, with_location};
 use crate::{
-    app::{App, Planner, Retry},
+    app::{App, Planner, Retry, ask},
     extract::{Call, Document, Path, Query},
     model::{
         some,
@@ -62,7 +62,7 @@ pub(crate) async fn create_workflow(
         file_name: named.file.unwrap_or_default(),
     };
     let call = async |mut to: Planner, request| to.create_workflow(request).await;
-    let answer = WorkflowCreated::from(app.planner(&ctx, Retry::UntilDeadline, message, call).await?);
+    let answer = WorkflowCreated::from(ask(&app.planner, &ctx, Retry::UntilDeadline, message, call).await?);
     let location = format!("/api/v1/workflows/{}", answer.workflow_id);
     Ok(with_location(json(StatusCode::CREATED, &answer), &location))
 }
@@ -82,7 +82,7 @@ pub(crate) async fn validate_workflow(
         file_name: named.file.unwrap_or_default(),
     };
     let call = async |mut to: Planner, request| to.validate_workflow(request).await;
-    ok(&WorkflowChecked::from(app.planner(&ctx, Retry::Read, message, call).await?))
+    ok(&WorkflowChecked::from(ask(&app.planner, &ctx, Retry::Read, message, call).await?))
 }
 
 /// Explains the plan of a definition that is not stored: levels, critical path, estimates, candidate agents.
@@ -115,7 +115,7 @@ pub(crate) async fn plan_workflow(
 
 async fn plan(app: &App, ctx: &base::CallContext, message: wire::ExplainPlanRequest) -> Answer {
     let call = async |mut to: Planner, request| to.explain_plan(request).await;
-    let answer = app.planner(ctx, Retry::Read, message, call).await?;
+    let answer = ask(&app.planner, ctx, Retry::Read, message, call).await?;
     ok(&raw_text(answer.plan_json))
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn list_workflows(
         tag: filter.tag.unwrap_or_default(),
     };
     let call = async |mut to: Planner, request| to.list_workflows(request).await;
-    let answer = app.planner(&ctx, Retry::Read, message, call).await?;
+    let answer = ask(&app.planner, &ctx, Retry::Read, message, call).await?;
     let workflows = answer.workflows.into_iter().map(Workflow::listed).collect();
     ok(&WorkflowPage { workflows, next_page_token: some(answer.next_page_token) })
 }
@@ -151,7 +151,7 @@ pub(crate) async fn get_workflow(
 /// The workflow that `id` names.
 pub(crate) async fn find(app: &App, ctx: &base::CallContext, id: &str) -> Result<wire::Workflow, Problem> {
     let call = async |mut to: Planner, request| to.get_workflow(request).await;
-    app.planner(ctx, Retry::Read, wire::GetWorkflowRequest { r#ref: id.to_owned() }, call).await
+    ask(&app.planner, ctx, Retry::Read, wire::GetWorkflowRequest { r#ref: id.to_owned() }, call).await
 }
 
 /// Deletes a workflow with all its versions, or one version (`name@version`). Refused (409) while executions are active.
@@ -163,6 +163,6 @@ pub(crate) async fn delete_workflow(
 ) -> Answer {
     let call = async |mut to: Planner, request| to.delete_workflow(request).await;
     let message = wire::DeleteWorkflowRequest { r#ref: id };
-    let answer = app.planner(&ctx, Retry::OnlyRefused, message, call).await?;
+    let answer = ask(&app.planner, &ctx, Retry::OnlyRefused, message, call).await?;
     ok(&WorkflowDeleted { versions_deleted: answer.versions_deleted })
 }
