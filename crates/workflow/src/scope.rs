@@ -14,7 +14,7 @@ use crate::{
     input::{EvalError, phase_text, shared_value, to_value},
     plan::{NodeKind, ScopeMode},
     state::State,
-    task::TaskPhase,
+    task::{TaskPhase, TaskState},
 };
 
 /// Who asks, and what is there for this question alone.
@@ -249,9 +249,8 @@ impl State {
 
     /// A task that a change of the plan removed: what began before still sees it.
     fn removed(&self, id: &str) -> Option<u32> {
-        let gone = |t: &crate::task::TaskState| {
-            t.more.as_ref().and_then(|m| m.removed.as_deref()).is_some_and(|r| r == id)
-        };
+        let gone =
+            |t: &TaskState| t.more.as_ref().and_then(|m| m.removed.as_deref()).is_some_and(|r| r == id);
         (self.revision > 0).then(|| self.tasks.iter().position(gone).map(|t| t as u32))?
     }
 
@@ -274,8 +273,14 @@ impl State {
         rings.into_iter().rev().flatten().collect()
     }
 
+    /// The task as it stood before event `until`: a reset since then does not count.
+    fn as_of(&self, task: u32, until: u64) -> &TaskState {
+        let before = self.past.iter().find(|(reset, t, _)| *t == task && *reset >= until);
+        before.map_or(&self.tasks[task as usize], |(_, _, state)| state)
+    }
+
     fn member(&self, id: u32, until: u64) -> (String, Node) {
-        let task = &self.tasks[id as usize];
+        let task = self.as_of(id, until);
         let seen = |seq: u64| seq != 0 && seq < until;
         let phase = match task.phase {
             phase if seen(task.ended_seq) => phase,

@@ -176,6 +176,8 @@ pub struct State {
     pub(crate) vars_begun: bool,
     /// Inputs that resets gave, with the numbers of their events.
     pub(crate) inputs: Vec<(u64, Payload)>,
+    /// Tasks as they stood before a reset, with the numbers of their events: what began before it sees them so.
+    pub(crate) past: Vec<(u64, u32, TaskState)>,
     pub(crate) mailbox: Mailbox,
     /// Tasks that wait for events.
     pub(crate) listeners: BTreeSet<u32>,
@@ -211,7 +213,8 @@ impl PartialEq for State {
             && self.output == o.output
             && (self.last_checkpoint, self.warned) == (o.last_checkpoint, o.warned)
             && self.agents == o.agents
-            && (&self.vars, self.vars_begun, &self.inputs) == (&o.vars, o.vars_begun, &o.inputs)
+            && (&self.vars, self.vars_begun) == (&o.vars, o.vars_begun)
+            && (&self.inputs, &self.past) == (&o.inputs, &o.past)
             && (&self.mailbox, &self.listeners, &self.modes) == (&o.mailbox, &o.listeners, &o.modes)
             && (self.spent, self.reserved, self.revision) == (o.spent, o.reserved, o.revision)
             && self.undoing == o.undoing
@@ -277,6 +280,7 @@ impl State {
             vars: None,
             vars_begun: false,
             inputs: Vec::new(),
+            past: Vec::new(),
             mailbox: Mailbox::default(),
             listeners: BTreeSet::new(),
             modes: BTreeMap::new(),

@@ -150,6 +150,10 @@ impl State {
 
     /// The task as it was before it began.
     fn clear_task(&mut self, task: u32, at: Timestamp) {
+        if self.tasks[task as usize].scheduled_seq != 0 {
+            let before = TaskState { calls: Vec::new(), ..self.tasks[task as usize].clone() };
+            self.past.push((self.seq, task, before));
+        }
         self.leave_agenda(task);
         self.review.retain(|r| *r != Review::Task(task) && *r != Review::Scope(task));
         self.close_calls(task, at);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use base::FailureClass;
 use serde_json::json;
 use workflow::{
     Compiled, Effect, Input, Refusal, ResetFrom, Status, TaskPhase, Why,
-    plan::{InputSpec, NodeKind, Plan, ScopeMode, TaskPlan, Wait},
+    plan::{InputSpec, Join, NodeKind, Plan, Rest, ScopeMode, TaskPlan, Wait},
 };
 
 use crate::common::*;
@@ -110,6 +111,30 @@ fn an_execution_goes_back_to_a_checkpoint() {
     run.done("s[0].x", json!(3));
     run.done("s[1].x", json!(4));
     assert_eq!(run.result(), json!(4));
+}
+
+#[test]
+fn a_turn_that_outlives_its_scope_is_given_the_same_after_a_reset() {
+    let all = InputSpec::Template(json!({"all": "${ tasks }"}));
+    let body = with(task("x", &[]), |t| (t.input, t.retry) = (all, retry(3)));
+    let ScopeMode::ForEach { list, width, ordered, partial, .. } = each("[0, 1]", None) else {
+        unreachable!()
+    };
+    let mode = ScopeMode::ForEach { list, width, ordered, join: Join::Any, rest: Rest::Keep, partial };
+    let tasks =
+        [task("first", &[]), task("gate", &[]), scope("s", &[1], mode, vec![body]), task("then", &[2])];
+    let mut run = Run::of(tasks.to_vec());
+    run.done("first", json!(1));
+    run.done("gate", json!(0));
+    run.send("s[0].x");
+    run.send("s[1].x");
+    run.answer("s[0].x", json!("won"));
+    let given = run.input("s[1].x");
+    reset(&mut run, ResetFrom::Tasks(vec![0]), None).unwrap();
+    run.fail("s[1].x", FailureClass::Unavailable, true);
+    assert_eq!(run.input("s[1].x"), given, "its retry asks the same");
+    run.done("first", json!(2));
+    assert_eq!(run.input("s[1].x"), given, "also when what it saw has ended again");
 }
 
 #[test]
