@@ -2,7 +2,7 @@
 # `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check fmt coverage hooks deny clean-data setup-build setup-test
+.PHONY: help demo build test bench check fmt coverage hooks deny clean-data setup-build setup-bench setup-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 — /p' $(MAKEFILE_LIST) | column -t -s '—' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -16,6 +16,11 @@ build: setup-build ## build the one binary and the example agents (dev profile)
 # End-to-end tests start the programs; built here, they do not wait for the compiler inside of a test.
 test: setup-test build ## every test, those against real PostgreSQL and Redis included
 	@cargo test --workspace --no-fail-fast
+
+# What to run: BENCH='--works w1,w10 --backends embedded --runs 1'; `target/release/orchestra-bench run --help` lists all.
+bench: setup-bench ## measure this machine: every work on SQLite and on PostgreSQL + Redis; table, JSON and plots in target/bench
+	@cargo build --release -p orchestra -p orchestra-bench
+	@$${CARGO_TARGET_DIR:-target}/release/orchestra-bench run $(BENCH)
 
 check: setup-build ## format, lints and documentation, as CI checks them
 	@scripts/check.sh
@@ -38,6 +43,9 @@ clean-data: ## remove what `orchestra dev` stored in ./orchestra-data
 
 setup-build:
 	@scripts/setup.sh build
+
+setup-bench:
+	@scripts/setup.sh bench
 
 setup-test:
 	@scripts/setup.sh test

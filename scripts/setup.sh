@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a new Debian machine lacks. Says nothing when nothing is missing.
 #   scripts/setup.sh build   a C compiler, for what is linked in
-#   scripts/setup.sh test    also PostgreSQL 15, Redis and the Python agents of the tests
+#   scripts/setup.sh bench   also PostgreSQL 15 and Redis
+#   scripts/setup.sh test    also the Python agents and strace of the tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 what="${1:-build}"
@@ -20,12 +21,15 @@ need() { missing+=("$@"); }
 
 command -v cc >/dev/null || need gcc
 [ -e /usr/include/stdlib.h ] || [ "$(uname -s)" != Linux ] || need libc6-dev
-if [ "$what" = test ]; then
+if [ "$what" != build ]; then
     # Debian keeps the server out of PATH.
     if ! command -v postgres >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
         need postgresql-15
     fi
     command -v redis-server >/dev/null || need redis-server
+fi
+if [ "$what" = test ]; then
+    command -v strace >/dev/null || need strace
     python3 -c 'import venv, ensurepip' 2>/dev/null || need python3 python3-venv
     [ -d /etc/ssl/certs ] || need ca-certificates
 fi

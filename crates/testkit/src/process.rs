@@ -68,6 +68,11 @@ impl Process {
         self.child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{} does not run", self.name))
     }
 
+    /// Process id; `None` when it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Sends a signal by name: `TERM`, `STOP`, `CONT`.
     ///
     /// # Panics
