@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use workflow::{Reason, Spending, Verdict, Why};
 
 use crate::{
-    app::{ForkRequest, Revision},
+    app::{ForkRequest, NewPlan, Revision},
     engine::{Command, WaitView},
     grpc::{Executor, id_of},
 };
@@ -169,7 +169,8 @@ impl ControlService for Control {
         passed_on!(self, request, context, change_plan);
         let r = request.into_inner();
         let id = id_of(&r.execution_id)?;
-        let preview = self.0.app.preview_change(&context, id, &r.plan_json, r.revert_to).await?;
+        let wanted = new_plan(&r)?;
+        let preview = self.0.app.preview_change(&context, id, &wanted).await?;
         let mut answer = pb::ChangePlanResponse {
             execution_id: r.execution_id.clone(),
             revision: preview.revision,
@@ -243,6 +244,18 @@ impl ControlService for Control {
     }
 }
 
+/// The plan that is asked for, in exactly one of its forms.
+fn new_plan(r: &pb::ChangePlanRequest) -> Result<NewPlan, Fault> {
+    let [plan, workflow, definition] = [&r.plan_json, &r.workflow, &r.definition].map(|t| filled(t.clone()));
+    match (plan, r.revert_to, workflow, definition) {
+        (Some(plan), None, None, None) => Ok(NewPlan::Compiled(plan)),
+        (None, Some(number), None, None) => Ok(NewPlan::Revision(number)),
+        (None, None, Some(workflow), None) => Ok(NewPlan::Workflow(workflow)),
+        (None, None, None, Some(text)) => Ok(NewPlan::Definition(text, r.format.clone())),
+        _ => Err(Fault::bad("plan_json", "give exactly one of plan_json, revert_to, workflow, definition")),
+    }
+}
+
 fn refusal(fault: &Fault) -> pb::PlanRefusal {
     pb::PlanRefusal {
         code: fault.code.as_str().into(),
@@ -295,5 +308,6 @@ fn wait(w: &WaitView) -> pb::Wait {
         since: w.since.map(base::Timestamp::rfc3339).unwrap_or_default(),
         until: w.until.map(base::Timestamp::rfc3339).unwrap_or_default(),
         who: w.who.clone(),
+        schema_json: w.schema.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -83,6 +83,16 @@ impl PlanCache {
         self.ask(context, "", Some((text, format))).await
     }
 
+    /// The plan that a definition would have, as JSON. Nothing is stored, here neither.
+    pub(crate) async fn draft(
+        &self,
+        context: &CallContext,
+        text: &str,
+        format: &str,
+    ) -> Result<String, Fault> {
+        Ok(self.source.draft(context, (text, format)).await?.plan_json)
+    }
+
     async fn ask(
         &self,
         context: &CallContext,

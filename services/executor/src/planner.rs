@@ -38,7 +38,28 @@ impl PlanSource for PlannerPlans {
             r#ref: workflow.into(),
             inline_source: inline_source.into(),
             inline_format: inline_format.into(),
+            compile_only: false,
         };
+        self.ask(context, request).await
+    }
+
+    async fn draft(
+        &self,
+        context: &CallContext,
+        (inline_source, inline_format): (&str, &str),
+    ) -> Result<FoundPlan, Fault> {
+        let request = GetPlanRequest {
+            inline_source: inline_source.into(),
+            inline_format: inline_format.into(),
+            compile_only: true,
+            ..GetPlanRequest::default()
+        };
+        self.ask(context, request).await
+    }
+}
+
+impl PlannerPlans {
+    async fn ask(&self, context: &CallContext, request: GetPlanRequest) -> Result<FoundPlan, Fault> {
         let answer = self.client.clone().get_plan(runtime::call::request(context, request)).await;
         let found = answer.map_err(|status| Fault::from_status(&status))?.into_inner();
         let workflow_id: WorkflowId = found.workflow_id.parse().map_err(|_| Fault::internal())?;

@@ -44,6 +44,8 @@ pub struct PlanEntry {
     inputs: Vec<Option<Validator>>,
     /// Forms of approvals.
     forms: HashMap<u32, Validator>,
+    /// Payloads of signals by name: every schema that the plan gives for one.
+    signals: BTreeMap<String, Vec<Validator>>,
     /// The pre-check of one fleet.
     checked: ArcSwapOption<Checked>,
 }
@@ -75,6 +77,12 @@ pub trait PlanSource: Send + Sync + 'static {
         workflow: &str,
         inline: Option<(&str, &str)>,
     ) -> Result<FoundPlan, Fault>;
+
+    /// The plan that a definition (text and format) would have. Nothing is stored. A source that has plans only, and no
+    /// compiler, refuses it.
+    async fn draft(&self, _context: &CallContext, _definition: (&str, &str)) -> Result<FoundPlan, Fault> {
+        Err(Fault::bad("definition", "definitions are not compiled here: give plan_json"))
+    }
 }
 
 /// A plan as the planner gives it.
@@ -133,6 +141,7 @@ impl PlanEntry {
             outputs,
             inputs,
             forms,
+            signals: signals_of(&compiled)?,
             checked: ArcSwapOption::empty(),
             compiled,
         })
@@ -160,6 +169,15 @@ impl PlanEntry {
     /// The form breaks its schema.
     pub(crate) fn check_form(&self, node: u32, form: &base::Payload) -> Result<(), String> {
         check(self.forms.get(&node), form, "form")
+    }
+
+    /// Checks what a signal says against every schema that the plan gives for its name; the error names the place in it.
+    ///
+    /// # Errors
+    /// The payload breaks one of them.
+    pub(crate) fn check_signal(&self, name: &str, payload: &base::Payload) -> Result<(), String> {
+        let schemas = self.signals.get(name).into_iter().flatten();
+        schemas.into_iter().try_for_each(|schema| check(Some(schema), payload, "payload"))
     }
 
     /// Checks the execution's input; the error names the place in it.
@@ -325,6 +343,22 @@ fn form_of(task: &TaskPlan) -> Option<&Value> {
         NodeKind::Wait(Wait::Approval(approval)) => approval.form.as_ref(),
         _ => None,
     }
+}
+
+/// A name means one thing in an execution: whoever takes the signal, it fits what each of its waits asks for.
+fn signals_of(compiled: &Compiled) -> Result<BTreeMap<String, Vec<Validator>>, String> {
+    let mut out: BTreeMap<String, Vec<Validator>> = BTreeMap::new();
+    let mut known: Vec<(&str, &Value)> = Vec::new();
+    for node in 0..compiled.nodes() {
+        let NodeKind::Wait(Wait::Signal { name, schema: Some(schema) }) = &compiled.node(node).kind else {
+            continue;
+        };
+        if !known.contains(&(name.as_str(), schema)) {
+            known.push((name, schema));
+            out.entry(name.clone()).or_default().push(validator(schema)?);
+        }
+    }
+    Ok(out)
 }
 
 fn picks_of(task: &TaskPlan) -> Option<BTreeMap<String, Arc<NeedClass>>> {

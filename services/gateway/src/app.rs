@@ -9,9 +9,8 @@ use std::{
 use api::Fault;
 use base::{CallContext, ErrorCode};
 use proto::{
-    planner::{
-        internal::v1::{GetPlanRequest, planner_internal_service_client::PlannerInternalServiceClient},
-        v1::{pattern_service_client::PatternServiceClient, planner_service_client::PlannerServiceClient},
+    planner::v1::{
+        pattern_service_client::PatternServiceClient, planner_service_client::PlannerServiceClient,
     },
     registry::v1::registry_service_client::RegistryServiceClient,
 };
@@ -68,7 +67,6 @@ pub(crate) struct App {
     pub registry: Registry,
     pub planner: Planner,
     pub patterns: Patterns,
-    plans: PlannerInternalServiceClient<PeerChannel>,
     pub executors: Executors,
     pub limits: Limits,
     pub schemas: Schemas,
@@ -95,12 +93,10 @@ impl App {
         let registry = RegistryServiceClient::new(role.peer("registry")?);
         let planner = PlannerServiceClient::new(role.peer("planner")?);
         let patterns = PatternServiceClient::new(role.peer("planner")?);
-        let plans = PlannerInternalServiceClient::new(role.peer("planner")?);
         Ok(Self {
             registry: registry.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             planner: planner.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             patterns: patterns.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
-            plans: plans.max_decoding_message_size(message_max).max_encoding_message_size(message_max),
             executors: Executors::new(role.peer("executor")?, role.peers.clone(), message_max),
             limits: Limits {
                 body_max: gateway.body_max.len(),
@@ -119,13 +115,6 @@ impl App {
             document: std::sync::OnceLock::new(),
             role,
         })
-    }
-
-    /// The compiled plan of a workflow as JSON; a definition is stored first, and only once however often it is asked.
-    pub(crate) async fn compiled(&self, ctx: &CallContext, of: GetPlanRequest) -> Result<String, Problem> {
-        let call =
-            async |mut planner: PlannerInternalServiceClient<_>, request| planner.get_plan(request).await;
-        ask(&self.plans, ctx, Retry::UntilDeadline, of, call).await.map(|found| found.plan_json)
     }
 }
 

@@ -80,19 +80,19 @@ async fn a_plan_is_changed_to_that_of_a_workflow_a_definition_or_a_revision() {
     assert_eq!(put(json!({"plan": {}})).await.json()["field"], "plan", "as the request calls it");
     let control = door.executor.log().control.clone();
     let asked = control.0.lock().unwrap();
-    let plans: Vec<(&str, Option<u32>, bool)> =
-        asked.plans.iter().map(|p| (p.plan_json.as_str(), p.revert_to, p.dry_run)).collect();
-    let compiled = r#"{"of":"x@2"}"#;
-    let inline = r#"{"of":"name: x\n"}"#;
-    let given = r#"{"tasks":[]}"#;
+    let plans: Vec<(&str, &str, &str, Option<u32>, bool)> = asked
+        .plans
+        .iter()
+        .map(|p| (p.workflow.as_str(), p.definition.as_str(), p.plan_json.as_str(), p.revert_to, p.dry_run))
+        .collect();
     assert_eq!(
         plans,
         [
-            (compiled, None, false),
-            (inline, None, false),
-            ("", Some(0), false),
-            (given, None, true),
-            ("{}", None, false)
+            ("x@2", "", "", None, false),
+            ("", "name: x\n", "", None, false),
+            ("", "", "", Some(0), false),
+            ("", "", r#"{"tasks":[]}"#, None, true),
+            ("", "", "{}", None, false)
         ]
     );
     assert_eq!(asked.plans[0].reason, "better");

@@ -165,11 +165,12 @@ impl App {
         Ok(there.unwrap_or(new))
     }
 
-    /// The plan of an inline definition, which is stored first.
+    /// The plan of an inline definition, which is stored first unless that is not wanted.
     pub(crate) async fn inline(
         &self,
         tenant: &Tenant,
         given: &Given,
+        store: bool,
     ) -> Result<WorkflowVersion, PlannerError> {
         let mut hasher = blake3::Hasher::new();
         hasher
@@ -178,7 +179,11 @@ impl App {
             .update(given.source.as_bytes());
         let key = *hasher.finalize().as_bytes();
         if let Some(compiled) = self.compiled.get(&key) {
-            return self.put(tenant, given, &compiled, &[]).await;
+            return if store {
+                self.put(tenant, given, &compiled, &[]).await
+            } else {
+                row(tenant, given, &compiled)
+            };
         }
         let Checked { outcome, uses } = self.check(tenant, given).await?;
         let code = outcome.error_code().unwrap_or(ErrorCode::InvalidDefinition);
@@ -190,7 +195,7 @@ impl App {
         if uses.is_empty() {
             self.compiled.insert(key, compiled.clone());
         }
-        self.put(tenant, given, &compiled, &uses).await
+        if store { self.put(tenant, given, &compiled, &uses).await } else { row(tenant, given, &compiled) }
     }
 
     /// A version, or the newest.

@@ -232,7 +232,8 @@ impl Planner {
         let row = if request.inline_source.is_empty() {
             self.0.get(tenant, &Named::parse(tenant, &request.r#ref)?).await?
         } else {
-            self.0.inline(tenant, &given(request.inline_source, &request.inline_format)?).await?
+            let given = given(request.inline_source, &request.inline_format)?;
+            self.0.inline(tenant, &given, !request.compile_only).await?
         };
         Ok(GetPlanResponse {
             workflow_id: row.workflow_id.to_string(),

@@ -272,6 +272,13 @@ async fn executors_get_plans_by_name_and_of_inline_definitions() {
         assert_ne!(changed.version, first.version, "another content is another version");
         let refused = fault(p.inside.get_plan(inline("name: quick\ntasks: []")).await.unwrap_err());
         assert_eq!(refused.code, ErrorCode::InvalidDefinition);
+        for source in [source, "name: draft\ntasks: [{id: a}]"] {
+            let draft = GetPlanRequest { compile_only: true, ..inline(source) };
+            let plan = p.inside.get_plan(draft).await.unwrap().into_inner().plan_json;
+            assert!(plan.contains("\"tasks\""), "{plan}");
+        }
+        let draft = fault(p.public.get_workflow(get("draft")).await.unwrap_err());
+        assert_eq!(draft.code, ErrorCode::NotFound, "what is only compiled is not stored");
         // Deleted, then started again: stored anew although the compiled form is still in memory.
         p.public.delete_workflow(DeleteWorkflowRequest { r#ref: "quick".into() }).await.unwrap();
         let anew = p.inside.get_plan(inline(source)).await.unwrap().into_inner();

@@ -7,7 +7,10 @@ use base::{CallContext, CheckpointId, ErrorCode, ExecutionId, Payload, Timestamp
 use workflow::{Input, Kind, Seed, State, plan::TaskPlan};
 
 use super::{App, StartRequest, child::Launch};
-use crate::engine::{Command, Started, away, compiled, input_of, refused};
+use crate::{
+    engine::{Command, Started, away, compiled, input_of, refused},
+    plans::PlanEntry,
+};
 
 /// What another plan would change.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,19 @@ pub struct PlanDiff {
     pub removed: Vec<String>,
     /// Tasks that are not the same.
     pub changed: Vec<String>,
+}
+
+/// The plan that an execution is to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPlan {
+    /// The whole plan as JSON.
+    Compiled(String),
+    /// That of an earlier revision.
+    Revision(u32),
+    /// That of a stored workflow.
+    Workflow(String),
+    /// That of a definition: text and format. Nothing is stored.
+    Definition(String, String),
 }
 
 /// A change of plan before it is made.
@@ -63,27 +79,34 @@ pub struct ForkRequest {
 }
 
 impl App {
-    /// What a change of plan would do. `revert_to`: the plan is that of an earlier revision.
+    /// What a change of plan would do. Nothing is stored.
     ///
     /// # Errors
-    /// `not_found` (execution, revision); `invalid_definition` when the plan does not compile.
+    /// `not_found` (execution, revision, workflow); `invalid_definition` when the plan does not compile.
     pub async fn preview_change(
         &self,
         context: &CallContext,
         id: ExecutionId,
-        plan_json: &str,
-        revert_to: Option<u32>,
+        wanted: &NewPlan,
     ) -> Result<PlanPreview, Fault> {
-        let plan = match revert_to {
-            Some(number) => {
+        let (entry, mut state) = self.folded_with_plan(context, id).await?;
+        let plan = match wanted {
+            NewPlan::Compiled(text) => Payload::json_text(text.clone()),
+            NewPlan::Revision(number) => {
                 let known = self.revisions(context, id).await?;
-                let found = known.into_iter().find(|revision| revision.number == number);
+                let found = known.into_iter().find(|revision| revision.number == *number);
                 found.ok_or_else(|| Fault::not_found("revision", number).field("revert_to"))?.plan
             }
-            None if plan_json.is_empty() => return Err(Fault::bad("plan_json", "give a plan, or revert_to")),
-            None => Payload::json_text(plan_json.to_owned()),
+            NewPlan::Workflow(reference) => {
+                let found = self.engine.plan(context, reference).await;
+                let found = found.map_err(|fault| fault.field("workflow"))?;
+                plan_text(&found)?
+            }
+            NewPlan::Definition(text, format) => {
+                let found = self.engine.draft_plan(context, text, format).await;
+                Payload::json_text(found.map_err(of_definition)?)
+            }
         };
-        let (entry, mut state) = self.folded_with_plan(context, id).await?;
         let wanted = compiled(&entry, &plan)?;
         let diff = diff(&state.plan().plan().tasks, &wanted.plan().tasks);
         let revision = state.revision();
@@ -102,8 +125,6 @@ impl App {
         let row = self.row(context, id).await?;
         let (entry, events) = self.log(context, &row).await?;
         let first = events.first().ok_or_else(Fault::internal)?;
-        let plan = entry.compiled.plan();
-        let text = serde_json::to_vec(plan).map_err(|_| Fault::internal())?;
         let mut out = vec![Revision {
             number: 0,
             by: match &first.kind {
@@ -112,8 +133,8 @@ impl App {
             },
             reason: "".into(),
             at: first.at,
-            tasks: plan.tasks.len() as u32,
-            plan: Payload::json_text(text),
+            tasks: entry.compiled.plan().tasks.len() as u32,
+            plan: plan_text(&entry)?,
         }];
         for event in &events {
             let Kind::PlanChanged(change) = &event.kind else { continue };
@@ -193,6 +214,16 @@ impl App {
         let launch = Launch { id, plan, input, request_hash, seed: Some(seed), settings: None };
         self.launch(context, start, launch).await
     }
+}
+
+fn plan_text(entry: &PlanEntry) -> Result<Payload, Fault> {
+    let text = serde_json::to_vec(entry.compiled.plan()).map_err(|_| Fault::internal())?;
+    Ok(Payload::json_text(text))
+}
+
+/// The planner's fault under the name that the field has in the change.
+fn of_definition(fault: Fault) -> Fault {
+    if fault.field == "format" { fault } else { fault.field("definition") }
 }
 
 /// What a fork takes over when these tasks run again.

@@ -23,7 +23,7 @@ use crate::{
     topics::Topics,
 };
 
-pub use change::{ForkRequest, PlanDiff, PlanPreview, Revision};
+pub use change::{ForkRequest, NewPlan, PlanDiff, PlanPreview, Revision};
 pub use query::{HistoryPage, ListQuery};
 pub use start::{StartOutcome, StartRequest};
 pub use watch::{Watched, WorkflowCursor};

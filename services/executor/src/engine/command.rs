@@ -235,6 +235,7 @@ pub(crate) fn input_of(
             return Err(Fault::bad("name", "name the signal"));
         }
         Command::Signal { name, payload, id } => {
+            plan.check_signal(&name, &payload).map_err(|what| Fault::bad("payload", what))?;
             Input::Signal { name: name.into(), payload, id: id.into(), by }
         }
         Command::SetVars { vars } => Input::UpdateVars { vars, by },

@@ -590,6 +590,16 @@ impl Engine {
         self.shared.plans.newest(context, workflow).await
     }
 
+    /// The plan that a definition would have, as JSON. Nothing is stored.
+    pub(crate) async fn draft_plan(
+        &self,
+        context: &base::CallContext,
+        text: &str,
+        format: &str,
+    ) -> Result<String, Fault> {
+        self.shared.plans.draft(context, text, format).await
+    }
+
     /// The plan of an inline definition, which is stored first.
     pub(crate) async fn inline_plan(
         &self,

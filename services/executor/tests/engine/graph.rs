@@ -9,7 +9,7 @@ use api::Fault;
 use async_trait::async_trait;
 use base::{ErrorCode, Payload, Tenant, Timestamp};
 use executor::{
-    app::ForkRequest,
+    app::{ForkRequest, NewPlan},
     engine::{Command, Events, Limits},
 };
 use serde_json::{Value, json};
@@ -83,6 +83,37 @@ async fn a_signal_wakes_what_was_put_aside_and_counts_once_over_a_crash() {
         assert_eq!(late.code, ErrorCode::InvalidState);
         node.fall().await;
     }
+}
+
+#[tokio::test]
+async fn a_signal_that_breaks_the_schema_of_its_name_is_refused_with_the_place() {
+    let world = World::sqlite();
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let strict = json!({"type": "object", "required": ["n"]});
+    let go = |id: &str, schema: Value| wait(id, json!({"signal": {"name": "go", "schema": schema}}));
+    graph(
+        &world,
+        "w",
+        json!([go("a", schema.clone()), go("b", strict), wait("c", json!({"signal": {"name": "free"}}))]),
+    );
+    let node = world.node().await;
+    let id = node.begin("w").await;
+    let say = |name: &str, text: &'static str| Command::Signal {
+        name: name.into(),
+        payload: Payload::json_text(text),
+        id: String::new(),
+    };
+    for (text, place) in [("{\"n\":\"one\"}", "\"/n\""), ("{}", "\"n\" is a required property")] {
+        let wrong = node.command(id, say("go", text)).await.unwrap_err();
+        assert_eq!((wrong.code, wrong.field.as_str()), (ErrorCode::InvalidArgument, "payload"));
+        assert!(wrong.message.contains(place), "{wrong}");
+    }
+    let waits = node.view(id).await.waits().to_vec();
+    assert_eq!((waits[0].schema.as_ref(), waits[2].schema.as_ref()), (Some(&schema), None));
+    node.command(id, say("free", "\"anything\"")).await.unwrap();
+    node.command(id, say("go", "{\"n\":1}")).await.unwrap();
+    node.completed(id).await;
+    node.fall().await;
 }
 
 #[tokio::test]
@@ -179,17 +210,17 @@ async fn a_plan_is_changed_while_it_runs_and_changed_back() {
     let id = node.begin("w").await;
     let plan = |tasks: Value| json!({"schema": 2, "name": "w", "version": "1", "tasks": tasks}).to_string();
     let more = plan(json!([gate(), task("t", json!({"after": [0]})), task("u", json!({"after": [1]}))]));
-    let preview = node.app.preview_change(&me(), id, &more, None).await.unwrap();
+    let preview = node.app.preview_change(&me(), id, &NewPlan::Compiled(more.clone())).await.unwrap();
     assert_eq!((preview.diff.added, preview.refused), (vec!["u".to_owned()], None));
     assert_eq!(preview.revision, 0);
     let without = plan(json!([task("t", json!({}))]));
-    let preview = node.app.preview_change(&me(), id, &without, None).await.unwrap();
+    let preview = node.app.preview_change(&me(), id, &NewPlan::Compiled(without)).await.unwrap();
     assert_eq!(preview.refused.unwrap().code, ErrorCode::Conflict, "the gate has begun");
     let change = |plan| Command::ChangePlan { plan, reason: "more".into() };
     node.command(id, change(Payload::json_text(more))).await.unwrap();
     node.die().await;
     let node = world.node().await;
-    let back = node.app.preview_change(&me(), id, "", Some(0)).await.unwrap();
+    let back = node.app.preview_change(&me(), id, &NewPlan::Revision(0)).await.unwrap();
     assert_eq!(back.diff.removed, ["u"]);
     node.command(id, signal("go")).await.unwrap();
     let view = node.completed(id).await;

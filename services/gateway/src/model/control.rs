@@ -99,7 +99,8 @@ pub(crate) struct ForkRequest {
 pub(crate) struct PlanChange {
     /// That of a stored workflow: UUID, name (the newest version) or `name@version`.
     pub workflow: Option<String>,
-    /// That of a definition (an object, or text in YAML or JSON), which is stored first, as at a start.
+    /// That of a definition (an object, or text in YAML or JSON). It is compiled and not stored: the plan is kept with the
+    /// execution.
     #[schema(value_type = Value, required = false)]
     pub definition: Option<Raw>,
     /// The whole plan as the planner compiles it.
@@ -272,6 +273,10 @@ pub(crate) struct TaskWait {
     pub until: Option<String>,
     /// Who may answer; empty = anybody with the right to operate executions.
     pub who: Vec<String>,
+    /// JSON Schema of the form of an approval, or of the payload of a signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    pub schema: Option<Raw>,
 }
 
 impl From<wire::Wait> for TaskWait {
@@ -284,6 +289,7 @@ impl From<wire::Wait> for TaskWait {
             since: some(w.since),
             until: some(w.until),
             who: w.who,
+            schema: raw_some(w.schema_json),
         }
     }
 }

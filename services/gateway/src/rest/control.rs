@@ -10,7 +10,6 @@ use proto::{
     executor::v1::{
         self as wire, control_service_client::ControlServiceClient, decide_approval_request::Verdict,
     },
-    planner::internal::v1::GetPlanRequest,
 };
 use runtime::PeerChannel;
 use serde::Deserialize;
@@ -211,41 +210,35 @@ pub(crate) async fn change_plan(
     Path(id): Path<String>,
     Json(given): Json<PlanChange>,
 ) -> Answer {
-    let execution_id = execution_id(&id)?.to_string();
-    let (reason, dry_run) = (given.reason.clone().unwrap_or_default(), given.dry_run);
-    let (plan_json, revert_to) = match wanted(given)? {
-        Wanted::Compiled(plan) => (plan, None),
-        Wanted::Revision(number) => (String::new(), Some(number)),
-        Wanted::Of(source) => (app.compiled(&ctx, source).await?, None),
-    };
-    let message = wire::ChangePlanRequest { execution_id, plan_json, revert_to, reason, dry_run };
-    let retry = if dry_run { Retry::Read } else { Retry::OnlyRefused };
+    let message = change(execution_id(&id)?.to_string(), given)?;
+    let retry = if message.dry_run { Retry::Read } else { Retry::OnlyRefused };
     let call = async |to, request| client(to).change_plan(request).await;
     let answer = app.executors.call_service(&ctx, retry, || message.clone(), call).await;
     ok(&PlanChanged::from(answer.map_err(|problem| renamed(problem, "plan_json", "plan"))?))
 }
 
-/// Where a plan comes from.
-#[derive(Debug)]
-enum Wanted {
-    Compiled(String),
-    Revision(u32),
-    /// The planner has it, or makes it.
-    Of(GetPlanRequest),
-}
-
-fn wanted(given: PlanChange) -> Result<Wanted, Problem> {
+/// The change as the executor takes it.
+fn change(execution_id: String, given: PlanChange) -> Result<wire::ChangePlanRequest, Problem> {
+    let message = wire::ChangePlanRequest {
+        execution_id,
+        reason: given.reason.unwrap_or_default(),
+        dry_run: given.dry_run,
+        ..wire::ChangePlanRequest::default()
+    };
     match (given.workflow, given.definition, given.plan, given.revert_to) {
         (Some(workflow), None, None, None) if !workflow.is_empty() => {
-            Ok(Wanted::Of(GetPlanRequest { r#ref: workflow, ..GetPlanRequest::default() }))
+            Ok(wire::ChangePlanRequest { workflow, ..message })
         }
         (None, Some(source), None, None) => {
-            let (inline_source, format) = definition(source)?;
-            let inline_format = format.into();
-            Ok(Wanted::Of(GetPlanRequest { inline_source, inline_format, ..GetPlanRequest::default() }))
+            let (definition, format) = definition(source)?;
+            Ok(wire::ChangePlanRequest { definition, format: format.into(), ..message })
         }
-        (None, None, Some(plan), None) => object("plan", plan).map(Wanted::Compiled),
-        (None, None, None, Some(number)) => Ok(Wanted::Revision(number)),
+        (None, None, Some(plan), None) => {
+            Ok(wire::ChangePlanRequest { plan_json: object("plan", plan)?, ..message })
+        }
+        (None, None, None, Some(number)) => {
+            Ok(wire::ChangePlanRequest { revert_to: Some(number), ..message })
+        }
         _ => {
             let rule = "give exactly one of workflow (UUID, name or name@version), definition, plan (as the planner \
                         compiles it), revert_to (a revision)";
@@ -312,7 +305,7 @@ mod tests {
             (r#"{"plan":{},"revert_to":1}"#, Some("plan")),
             (r#"{"definition":7}"#, Some("definition")),
         ] {
-            let got = wanted(serde_json::from_str(body).unwrap());
+            let got = change(String::new(), serde_json::from_str(body).unwrap());
             assert_eq!(got.err().map(|p| p.0.field), refused.map(str::to_owned), "{body}");
         }
     }

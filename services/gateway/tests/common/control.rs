@@ -133,6 +133,12 @@ impl ControlService for FakeControl {
         if asked.plan_json == "{}" {
             return Err(Fault::bad("plan_json", "a plan has tasks").into());
         }
+        if asked.workflow == "missing" {
+            return Err(Fault::not_found("workflow", "missing").field("workflow").into());
+        }
+        if asked.definition.contains("broken") {
+            return Err(Fault::new(ErrorCode::InvalidDefinition, "broken").field("definition").into());
+        }
         let refused = wire::PlanRefusal {
             code: "conflict".into(),
             message: "a has run".into(),

@@ -26,6 +26,8 @@ pub struct WaitView {
     pub until: Option<Timestamp>,
     /// Who may answer; empty = anybody with the right to operate executions.
     pub who: Vec<String>,
+    /// JSON Schema of the form, or of the payload.
+    pub schema: Option<serde_json::Value>,
 }
 
 impl WaitView {
@@ -81,17 +83,21 @@ fn one(state: &State, task: u32) -> Option<WaitView> {
             WaitView { what: topic.into(), key, since: Some(*since), ..at("event") }
         }
         Waiting::Signal { since, .. } => {
-            let name = match kind {
-                NodeKind::Wait(Wait::Signal { name, .. }) => name.clone(),
-                _ => String::new(),
+            let (name, schema) = match kind {
+                NodeKind::Wait(Wait::Signal { name, schema }) => (name.clone(), schema.clone()),
+                _ => (String::new(), None),
             };
-            WaitView { what: name, since: Some(*since), ..at("signal") }
+            WaitView { what: name, since: Some(*since), schema, ..at("signal") }
         }
         Waiting::Step { since, .. } => WaitView { since: Some(*since), ..at("step") },
         Waiting::Approval(asked) => WaitView {
             what: asked.title.to_string(),
             since: Some(asked.at),
             who: state.may_answer(task),
+            schema: match kind {
+                NodeKind::Wait(Wait::Approval(approval)) => approval.form.clone(),
+                _ => None,
+            },
             ..at("approval")
         },
         Waiting::Publish { event, .. } => WaitView { what: event.topic.to_string(), ..at("publish") },
