@@ -7,7 +7,7 @@ use std::{
 
 use base::{AgentId, units::Resources};
 use serde_json::{Value, json};
-use workflow::plan::{Plan, Spread, TaskPlan};
+use workflow::plan::{Need, NodeKind, Plan, Spread, TaskPlan};
 
 use crate::{
     allocate::{Allocation, Allotment, Choice, Job, allocate},
@@ -61,7 +61,14 @@ impl Asked {
         let mut known: HashMap<String, u32> = HashMap::new();
         let mut agents: HashMap<AgentId, u32> = HashMap::new();
         let mut out = Self { of: Vec::with_capacity(plan.tasks.len()), ..Self::default() };
+        // What calls nobody: the first of all, asked of nobody.
+        out.offers.push(Offer::default());
+        out.choices.push(Vec::new());
         for task in &plan.tasks {
+            if !asks_the_fleet(task) {
+                out.of.push(0);
+                continue;
+            }
             let key = format!("{:?} {:?} {:?}", task.need, task.resources, task.expected);
             let n = *known.entry(key).or_insert_with(|| {
                 let offer =
@@ -123,7 +130,8 @@ fn with_times(plan: &Plan, asked: &Asked, allocation: &Allocation) -> Analysis {
                 from[t] = before;
             }
         }
-        out.unknown_durations += u32::from(asked.choices(t).iter().all(|choice| choice.duration.is_none()));
+        let known = takes_no_time(task) || asked.choices(t).iter().any(|choice| choice.duration.is_some());
+        out.unknown_durations += u32::from(!known);
         let Allotment { start, finish, .. } = allocation.jobs[t];
         let before = if from[t] == u32::MAX { (Duration::ZERO, 0) } else { longest[from[t] as usize] };
         longest[t] = (before.0.saturating_add(finish.saturating_sub(start)), before.1 + 1);
@@ -159,22 +167,70 @@ pub fn calls(task: &TaskPlan) -> u32 {
     }
 }
 
+/// Whether the fleet can say now who will do the task: whom an answer names, or what a body asks for in its turns, is
+/// not known yet.
+fn asks_the_fleet(task: &TaskPlan) -> bool {
+    matches!(task.kind, NodeKind::Call) && task.pick.is_none()
+}
+
+/// Done as soon as it begins.
+fn takes_no_time(task: &TaskPlan) -> bool {
+    match &task.kind {
+        NodeKind::Transform { .. }
+        | NodeKind::Switch { .. }
+        | NodeKind::Emit(_)
+        | NodeKind::Set { .. }
+        | NodeKind::Fail { .. }
+        | NodeKind::End { .. } => true,
+        NodeKind::Call | NodeKind::Wait(_) | NodeKind::Child(_) | NodeKind::Scope(_) => false,
+    }
+}
+
+/// What a task does, in a word.
+fn kind(task: &TaskPlan) -> &'static str {
+    match &task.kind {
+        NodeKind::Call => "call",
+        NodeKind::Transform { .. } => "transform",
+        NodeKind::Switch { .. } => "switch",
+        NodeKind::Wait(_) => "wait",
+        NodeKind::Emit(_) => "emit",
+        NodeKind::Child(_) => "sub_workflow",
+        NodeKind::Scope(_) => "body",
+        NodeKind::Set { .. } => "set",
+        NodeKind::Fail { .. } => "fail",
+        NodeKind::End { .. } => "end",
+    }
+}
+
+/// What the tasks that call an agent need, those of bodies and those that an answer may name too.
+fn needs<'a>(tasks: &'a [TaskPlan], out: &mut Vec<&'a Need>) {
+    for task in tasks {
+        match (&task.kind, &task.pick) {
+            (NodeKind::Call, Some(pick)) => out.extend(pick.among.values()),
+            (NodeKind::Call, None) => out.push(&task.need),
+            (NodeKind::Scope(scope), _) => needs(&scope.tasks, out),
+            _ => {}
+        }
+    }
+}
+
 fn agents(plan: &Plan) -> u32 {
-    let roles: BTreeSet<&str> = plan.tasks.iter().filter_map(|task| task.need.role.as_deref()).collect();
+    let mut all = Vec::new();
+    needs(&plan.tasks, &mut all);
+    let roles: BTreeSet<&str> = all.iter().filter_map(|need| need.role.as_deref()).collect();
     let of_roles: u32 =
         roles.iter().map(|name| plan.roles.get(*name).and_then(|role| role.count).unwrap_or(1)).sum();
-    let others: BTreeSet<(Option<&str>, Option<&str>)> = plan
-        .tasks
+    let others: BTreeSet<(Option<&str>, Option<&str>)> = all
         .iter()
-        .filter(|task| task.need.role.is_none())
-        .map(|task| (task.need.agent.as_ref().map(|a| a.as_str()), task.need.capability.as_deref()))
+        .filter(|need| need.role.is_none())
+        .map(|need| (need.agent.as_ref().map(|a| a.as_str()), need.capability.as_deref()))
         .collect();
     of_roles + others.len() as u32
 }
 
 /// Explains `plan` as JSON: `{workflow, levels, critical_path, estimated_duration_ms, unknown_durations,
 /// estimated_resources, tasks}`. With `offers` also `estimated_cost`, and each task names its candidates and why they are
-/// on the list, and under `allocation` the one that was chosen: `{agent_id, cost, start_ms, duration_ms, slack_ms}`.
+/// on the list (a task that calls nobody, or whom an answer will name, has none), and under `allocation` the one that was chosen: `{agent_id, cost, start_ms, duration_ms, slack_ms}`.
 pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
     let asked = Asked::of(plan, offers);
     let allocation = asked.allocate(plan);
@@ -194,7 +250,7 @@ pub fn explain(plan: &Plan, offers: Option<&dyn Offers>) -> Value {
             if let Some(expected) = expected {
                 out["expected_ms"] = millis(expected).into();
             }
-            if offers.is_some() {
+            if offers.is_some() && asks_the_fleet(task) {
                 add_agents(&mut out, asked.offer(t), &allocation.jobs[t]);
             }
             out
@@ -259,6 +315,7 @@ fn task_json(plan: &Plan, task: &TaskPlan, level: u32) -> Value {
     let mut out = json!({
         "id": task.id,
         "level": level,
+        "kind": kind(task),
         "depends_on": names,
         "need": task.need,
         "spread": task.spread,

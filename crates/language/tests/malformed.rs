@@ -370,6 +370,21 @@ fn the_fleet_is_asked_for_every_need() {
     );
     assert_eq!(explained["tasks"][2]["allocation"], given);
     assert!(explained["tasks"][0].get("allocation").is_none(), "nobody can do it");
+    // What calls nobody asks nobody.
+    let waits =
+        with_tasks("  - {id: gate, wait: {signal: go}}\n  - {id: sum, transform: {n: 1}}\n  - id: cook\n");
+    let plan = compile(&waits, &Options::default()).compiled.unwrap().plan;
+    let explained = language::explain(&plan, Some(&Fleet));
+    let kinds: Vec<_> = (0..3).map(|t| explained["tasks"][t]["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["wait", "transform", "call"]);
+    for task in [0, 1] {
+        assert!(explained["tasks"][task].get("candidates").is_none(), "{explained}");
+        assert!(explained["tasks"][task].get("shortage").is_none(), "{explained}");
+    }
+    assert_eq!(
+        (&explained["unknown_durations"], &explained["estimated_resources"]["agents"]),
+        (&1.into(), &1.into())
+    );
     let huge = "name: w\nresources: {cpu: 9}\ntasks: [{id: cook}]";
     let outcome = compile(huge, &Options { offers: Some(&Fleet), ..Options::default() });
     assert_eq!(outcome.error_code(), Some(ErrorCode::InsufficientResources), "{:?}", outcome.findings);

@@ -74,7 +74,10 @@ fn show(out: &Out, plan: &Value) {
             task["level"].to_string(),
             text(&task["id"]),
             list(&task["depends_on"], ", "),
-            need(&task["need"]),
+            match task["kind"].as_str() {
+                None | Some("call") => need(&task["need"]),
+                Some(kind) => kind.replace('_', "-"),
+            },
             spread(task),
         ];
         if fleet {
@@ -155,7 +158,7 @@ fn allocation(given: &Value) -> [String; 3] {
 }
 
 fn candidates(task: &Value) -> String {
-    let offered = task["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(offered) = task["candidates"].as_array() else { return "-".to_owned() };
     let names: Vec<&str> = offered.iter().filter_map(|c| c["agent_id"].as_str()).collect();
     match (names.is_empty(), task["shortage"].as_str()) {
         (true, Some(why)) => format!("none: {why}"),
