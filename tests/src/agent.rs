@@ -213,6 +213,33 @@ impl TestAgent {
         all
     }
 
+    /// Two agents of the same capability: one costs 9 and means to answer within a second, one costs 1 and takes three.
+    ///
+    /// # Panics
+    /// When one is not accepted.
+    pub async fn dear_and_cheap(
+        api: &Api,
+        effect: Effect,
+        script: impl Fn(&Seen) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let mut all = Self::nobody(script);
+        for (kind, cost, target_ms) in [("dear", 9, 1000), ("cheap", 1, 3000)] {
+            let id = unique_name(kind);
+            let running = all.serve(&id, effect, 64, None).await;
+            let definition = json!({
+                "id": id, "name": id, "type": "test", "version": "1.0.0", "endpoint": running.url, "cost": cost,
+                "capabilities": [{
+                    "id": all.capability, "name": "test", "effect": effect.as_str(),
+                    "performance": {"responseTime": {"target": target_ms}},
+                }],
+            });
+            api.post("/agents", &definition).await.expect(201);
+            all.running.push(running);
+            all.ids.push(id);
+        }
+        all
+    }
+
     async fn serve(&self, id: &str, effect: Effect, capacity: u32, register: Option<String>) -> Running {
         let (mind, name) = (self.mind.clone(), id.to_owned());
         let skill = Skill::new(&self.capability, "Does what the test says")

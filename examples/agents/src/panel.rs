@@ -1,4 +1,4 @@
-//! Every part that the examples of patterns need: deciders, workers, debaters, judges. Deterministic: each answers from
+//! Every part that the examples of patterns and types need: deciders, workers, debaters, judges. Deterministic: each answers from
 //! the words of its input, by the protocol that the input is shaped like.
 
 use agent::{Agent, Call, Effect, Skill};
@@ -6,11 +6,14 @@ use serde_json::{Map, Value, json};
 
 use crate::text;
 
-/// The capabilities that the examples of patterns ask for.
+/// The capabilities that the examples of patterns and types ask for.
 pub const CAPABILITIES: &[&str] = &[
     "answering",
     "arguing",
     "billing",
+    "bookkeeping",
+    "call_back",
+    "chatting",
     "classification",
     "code_review",
     "coding",
@@ -21,18 +24,25 @@ pub const CAPABILITIES: &[&str] = &[
     "economics",
     "editing",
     "engineering",
+    "fetching",
     "first_contact",
     "forecasting",
     "judging",
     "legal",
+    "mailing",
     "moderation",
+    "payment",
     "planning",
     "reading",
+    "refund",
     "research",
+    "shipping",
+    "storage",
     "summarising",
     "taxes",
     "technical_support",
     "testing",
+    "translation",
     "work",
     "writing",
 ];
@@ -41,10 +51,12 @@ const WORDS_MAX: usize = 4;
 
 /// The agent: one skill for each of [`CAPABILITIES`].
 pub fn agent() -> Agent {
-    let agent = Agent::new("panel", "Plays every part of the examples of patterns")
+    let agent = Agent::new("panel", "Plays every part of the examples of patterns and types")
         .agent_type("panel_agent")
         .tags(&["example", "patterns"])
-        .capacity(100);
+        .capacity(100)
+        // A task that names a role and no capability means any of them: the input says what is asked.
+        .choose(|_| Some("work"));
     CAPABILITIES.iter().fold(agent, |agent, name| {
         let skill = Skill::new(name, "Answers by the protocol of the pattern that asks")
             .effect(Effect::Pure)
@@ -74,6 +86,7 @@ pub fn answer(input: &Value) -> Value {
         () if has("item") => {
             json!({"words": words_of(&input["item"]).len(), "terms": words_of(&input["item"])})
         }
+        () if has("answer") => json!({"answer": words_of(&input["answer"]).join(" "), "confidence": 0.9}),
         () => json!({"answer": words_of(input).join(" "), "confidence": 0.9}),
     }
 }

@@ -28,6 +28,7 @@ macro_rules! on_both_shapes {
     };
 }
 
+mod adaptation;
 mod agents;
 mod development;
 mod examples;

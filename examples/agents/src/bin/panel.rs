@@ -8,7 +8,7 @@ use example_agents::{options, panel};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Plays every part of the examples of patterns.
+/// Plays every part of the examples of patterns and types.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
