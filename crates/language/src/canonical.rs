@@ -140,7 +140,10 @@ fn task(body: &Body, task: &Task) -> Value {
     }
     nodes::node(task, &mut out);
     if let Some(undo) = &task.compensate {
-        out.keep("compensate", call(undo).done());
+        // A task without id and order: what it does and what answers its failures are kept as well.
+        let mut one = call(undo);
+        nodes::node(undo, &mut one);
+        out.keep("compensate", one.done());
     }
     out.done()
 }

@@ -277,6 +277,23 @@ tasks:
 }
 
 #[test]
+fn a_compensation_keeps_everything_it_says() {
+    let source = "name: w
+tasks:
+- {id: a, compensate: {transform: {undone: '${ output }'}}}
+- {id: b, compensate: {workflow: undo@^1, timeout: 1h}}
+- {id: c, compensate: {capability: undo, on_error: continue, spend: {tokens: 3}}}
+";
+    let plan = ok(source).plan;
+    let undo = |id: &str| task(&plan.tasks, id).compensate.clone().unwrap();
+    assert_eq!(undo("a").kind, NodeKind::Transform { value: json!({"undone": "${ output }"}) });
+    assert_eq!(undo("a").input, InputSpec::Context);
+    assert!(matches!(undo("b").kind, NodeKind::Child(child) if child.workflow == "undo"));
+    assert_eq!(undo("b").input, InputSpec::Template(json!({"output": "${ output }"})));
+    assert_eq!((undo("c").catch.len(), undo("c").spend.tokens), (1, 3));
+}
+
+#[test]
 fn a_definition_says_what_is_spent_remembered_and_started() {
     let source = "name: w
 type: event-driven

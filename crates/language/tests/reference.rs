@@ -12,20 +12,33 @@ fn page() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/language.md")).unwrap()
 }
 
-/// Every `yaml` snippet of the pages, with the page it stands on.
+/// Every page below `folder`, but for what is built.
+fn pages_below(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "documents" && !name.starts_with('.') {
+            pages_below(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every `yaml` snippet of the pages of the repository, and every file that a shell snippet writes with `<<'YAML'`, with
+/// the page it stands on.
 fn snippets() -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut pages: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .collect();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut found, mut pages) = (Vec::new(), Vec::new());
+    pages_below(&root, &mut pages);
     pages.sort();
     for path in pages {
         let page = std::fs::read_to_string(&path).unwrap();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let parts = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-        found.extend(parts.map(|part| (name.clone(), part.to_owned())));
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        for (begin, end) in [("```yaml\n", "```"), ("<<'YAML'\n", "\nYAML\n")] {
+            let parts = page.split(begin).skip(1).map(|rest| rest.split(end).next().unwrap());
+            found.extend(parts.map(|part| (name.clone(), part.to_owned())));
+        }
     }
     found
 }
@@ -54,9 +67,15 @@ fn every_definition_in_the_documentation_compiles() {
             if let Err(error) = workflow::Compiled::new(plan) {
                 panic!("{page}: the plan does not run: {error}\n{snippet}");
             }
+        } else {
+            // Nothing is left out by accident: what is neither says what it is.
+            let told = snippet.starts_with("# settings") || snippet.starts_with("# an excerpt");
+            assert!(told, "{page}: neither a definition nor a pattern:\n{snippet}");
         }
     }
-    assert!(definitions >= 35 && patterns >= 1, "{definitions} {patterns}");
+    assert!(definitions >= 38 && patterns >= 1, "{definitions} {patterns}");
+    let on = |page: &str| snippets().iter().any(|(name, _)| name == page);
+    assert!(on("README.md") && on("docs/language.md") && on("docs/patterns.md"));
 }
 
 #[test]

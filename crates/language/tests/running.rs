@@ -396,6 +396,20 @@ fn an_operator_names_each_next_step() {
 }
 
 #[test]
+fn every_built_in_pattern_is_run_here() {
+    let here = include_str!("running.rs");
+    for pattern in language::built_in_patterns() {
+        let used = [format!("pattern(\"{}\"", pattern.name), format!("(\"{}\", ", pattern.name)];
+        let on_a_line_of_its_own = format!("\n        \"{}\",\n", pattern.name);
+        assert!(
+            used.iter().any(|used| here.contains(used)) || here.contains(&on_a_line_of_its_own),
+            "{}",
+            pattern.name
+        );
+    }
+}
+
+#[test]
 fn the_larger_constructs_do_what_the_reference_says() {
     let source = "name: w
 retry: none

@@ -28,9 +28,12 @@ pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
     body.walk_mut("", &mut |task, _| pick(task));
 }
 
-/// A compensation that names nobody goes to who did the task.
+/// A compensation that calls an agent and names nobody goes to who did the task.
 fn inherit(task: &mut Task) {
     let Some(undo) = &mut task.compensate else { return };
+    if undo.plan.kind != NodeKind::Call {
+        return;
+    }
     let need = &undo.plan.need;
     if undo.agent.is_none() && need.role.is_none() && need.agent.is_none() {
         undo.agent.clone_from(&task.agent);

@@ -121,7 +121,8 @@ impl Expander<'_> {
             return;
         }
         if used.with.is_none() {
-            let known = used.name == CUSTOM || names(self.others).contains(&used.name);
+            let any = VersionRange::default();
+            let known = used.name == CUSTOM || find(&used.name, &any, self.others).is_some();
             if known {
                 let message = format!("the pattern `{}` runs the graph as it is written", used.name);
                 self.report

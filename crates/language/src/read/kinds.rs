@@ -367,7 +367,8 @@ impl Reading<'_> {
             _ => return self.wrong_type(node, path, "a capability or a mapping"),
         };
         undo.plan.id = "compensate".into();
-        if undo.plan.input == InputSpec::Context && undo.places.input == Default::default() {
+        let takes_input = matches!(undo.plan.kind, NodeKind::Call | NodeKind::Child(_));
+        if takes_input && undo.plan.input == InputSpec::Context && undo.places.input == Default::default() {
             undo.plan.input = InputSpec::Template(Value::Object(
                 [("output".to_owned(), Value::from("${ output }"))].into_iter().collect(),
             ));
