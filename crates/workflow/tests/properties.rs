@@ -7,31 +7,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod simulator;
-
 use proptest::{prelude::*, test_runner::RngSeed};
-use simulator::World;
-
-/// A number from the environment, for hunts and for replays.
-fn number<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
+use sim::{World, number};
 
 fn run(seed: u64, tasks: usize, steps: usize) -> World {
-    live(World::new(seed, tasks), steps)
+    World::new(seed, tasks).live(steps)
 }
 
 fn whole(seed: u64, tasks: usize, steps: usize) -> World {
-    live(World::whole(seed, tasks), steps)
-}
-
-fn live(mut world: World, steps: usize) -> World {
-    for _ in 0..steps {
-        world.anything();
-    }
-    world.drain();
-    world.judge();
-    world
+    World::whole(seed, tasks).live(steps)
 }
 
 fn cases() -> ProptestConfig {

@@ -46,6 +46,9 @@ impl Checks {
             || running + asking + ready + count(|p| p == CallPhase::Decision) > 0
             || state.tasks().iter().any(waits);
         assert!(named, "seed {seed}: it waits for nothing: {log:#?}");
+        // And whoever asks is told what that is.
+        let told = state.status().is_final() || !state.stuck(1).is_empty();
+        assert!(told, "seed {seed}: it waits without a reason: {log:#?}");
         let limits = &state.plan().plan().limits;
         assert!(limits.max_retries.is_none_or(|max| state.retries() <= max), "seed {seed}: retries");
     }
@@ -187,6 +190,12 @@ fn scopes(seed: u64, state: &State) {
         let (Some(turns), NodeKind::Scope(scope)) = (own.turns(), &state.task_plan(task).kind) else {
             continue;
         };
+        if let ScopeMode::Loop { max, .. } = &scope.mode {
+            assert!(
+                turns.turns.len() <= *max as usize,
+                "seed {seed}: task {task} has more turns than its most"
+            );
+        }
         let running = turns.turns.iter().filter(|t| state.turns()[**t as usize].phase == TurnPhase::Running);
         let ScopeMode::ForEach { width, .. } = &scope.mode else {
             assert!(running.count() <= 1, "seed {seed}: two turns of {task} at once");

@@ -9,7 +9,7 @@ use workflow::{
     Verdict, Waiting,
 };
 
-use super::{World, plans, whole};
+use crate::{World, plans, whole};
 
 impl World {
     /// One thing from outside that a plan of plain calls never sees.
@@ -83,7 +83,8 @@ impl World {
     }
 
     fn change_plan(&mut self) {
-        let plan = whole::changed(&mut self.rng, self.state.plan().plan());
+        let other = self.rng.sometimes(2, |_| ()).and(self.rng.pick(self.others.iter()).cloned());
+        let plan = other.unwrap_or_else(|| whole::changed(&mut self.rng, self.state.plan().plan()));
         let text = Payload::json_text(serde_json::to_string(&plan).unwrap());
         // A removed task may be one that an input or another task names.
         let Ok(plan) = Compiled::new(plan) else { return };
@@ -133,7 +134,7 @@ impl World {
             _ => "ann",
         };
         let comment = if self.rng.one_in(2) { "well" } else { "" };
-        let form = self.rng.sometimes(2, |_| Payload::json_text("{\"a\": 1}"));
+        let form = self.rng.sometimes(2, |r| plans::answer(r, true));
         let (by, comment) = (by.into(), comment.into());
         self.step(Input::Decide { task, verdict, by, names: vec!["staff".into()], comment, form });
     }
@@ -157,7 +158,7 @@ impl World {
         self.pending.push(input);
     }
 
-    pub(super) fn act_outside(&mut self, effect: Effect) {
+    pub(crate) fn act_outside(&mut self, effect: Effect) {
         match effect {
             Effect::StartChild { task } => {
                 let wait = self.state.tasks()[task as usize].waiting();

@@ -12,7 +12,7 @@ use workflow::{
     },
 };
 
-use super::{Fate, Rng};
+use crate::{Rng, world::Fate};
 
 pub(crate) fn plan(rng: &mut Rng, tasks: usize) -> Plan {
     let tasks: Vec<TaskPlan> = (0..tasks).map(|i| task(rng, i as u32)).collect();
@@ -154,9 +154,29 @@ pub(crate) fn value(rng: &mut Rng) -> Payload {
     }
 }
 
-pub(crate) fn fate(rng: &mut Rng) -> Fate {
+/// An answer that fits the protocol of every pattern, more often than not.
+pub(crate) fn polite(rng: &mut Rng) -> Payload {
+    let who = ["ann", "bob", "carol", "done", "front", "nobody"][rng.below(6) as usize];
+    let mut answer = json!({
+        "ok": rng.one_in(2), "next": who, "done": rng.one_in(2), "accepted": rng.one_in(2), "agree": rng.one_in(2),
+        "result": rng.below(9), "n": rng.below(9), "items": [1, 2], "findings": [rng.below(4)],
+        "steps": if rng.one_in(2) { json!([]) } else { json!([{"do": 1}]) },
+        "new_items": if rng.one_in(3) { json!([7]) } else { json!([]) },
+        "messages": if rng.one_in(2) { json!([]) } else { json!([{"to": who, "body": 1}]) },
+    });
+    if rng.one_in(2) {
+        answer["handoff"] = json!(who);
+    }
+    Payload::from_value(&answer)
+}
+
+pub(crate) fn answer(rng: &mut Rng, keeps_to_protocols: bool) -> Payload {
+    if keeps_to_protocols && !rng.one_in(6) { polite(rng) } else { value(rng) }
+}
+
+pub(crate) fn fate(rng: &mut Rng, polite: bool) -> Fate {
     match rng.below(10) {
-        0..6 => Fate::Answer(value(rng)),
+        0..6 => Fate::Answer(answer(rng, polite)),
         6 | 7 => {
             let class = FailureClass::ALL[rng.below(FailureClass::ALL.len() as u64) as usize];
             Fate::Fail(class, rng.one_in(2))
@@ -166,8 +186,8 @@ pub(crate) fn fate(rng: &mut Rng) -> Fate {
     }
 }
 
-pub(crate) fn fate_after_answer(rng: &mut Rng) -> Fate {
-    if rng.one_in(4) { Fate::Ask } else { Fate::Answer(value(rng)) }
+pub(crate) fn fate_after_answer(rng: &mut Rng, polite: bool) -> Fate {
+    if rng.one_in(4) { Fate::Ask } else { Fate::Answer(answer(rng, polite)) }
 }
 
 pub(crate) fn class(rng: &mut Rng) -> Class {

@@ -1,9 +1,11 @@
 //! SplitMix64: small, seeded, the same everywhere.
 
-pub(crate) struct Rng(u64);
+/// Draws numbers; the same seed gives the same ones.
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// From a seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
     fn next(&mut self) -> u64 {
@@ -13,19 +15,21 @@ impl Rng {
         z ^ (z >> 31)
     }
     /// A number below `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+    /// True one time in `n`.
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
-    pub(crate) fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
+    /// One of several; `None` when there is none.
+    pub fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
         let mut from = from;
         let len = from.len() as u64;
         if len == 0 { None } else { from.nth(self.below(len) as usize) }
     }
     /// `Some` of what `make` gives, one time in `n`.
-    pub(crate) fn sometimes<T>(&mut self, n: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub fn sometimes<T>(&mut self, n: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.one_in(n).then(|| make(self))
     }
 }

@@ -9,7 +9,7 @@ use workflow::plan::{
     OutputSpec, Pick, Plan, Rest, RetryPolicy, Saga, Scope, ScopeMode, Spend, Spread, TaskPlan, Wait,
 };
 
-use super::{Rng, plans};
+use crate::{Rng, plans};
 
 pub(crate) fn plan(rng: &mut Rng, tasks: usize) -> Plan {
     let mut plan = plans::plan(rng, 0);

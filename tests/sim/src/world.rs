@@ -1,11 +1,5 @@
-//! A small world around one execution: a shell that does what the effects say, agents that answer, fail, ask, are slow
+//! The world around one execution: a shell that does what the effects say, agents that answer, fail, ask, are slow
 //! or die, people with commands, crashes, lost commits, repeated and late messages. Everything follows from a seed.
-
-mod check;
-mod outside;
-mod plans;
-mod rng;
-mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,59 +11,77 @@ use base::{AgentId, CheckpointId, Effect as Class, ExecutionId, FailureClass, Pa
 use uuid::Uuid;
 use workflow::{
     Assignment, CallKey, CallPhase, Caller, Compiled, Effect, Event, Input, Kind, Resolution, State, Status,
-    create, fold,
+    create, fold, plan::Plan,
 };
 
-pub(crate) use rng::Rng;
+use crate::{Rng, check, plans, whole};
 
 /// What an agent does with a message.
 #[derive(Clone)]
-enum Fate {
+pub(crate) enum Fate {
     Answer(Payload),
     Fail(FailureClass, bool),
     Ask,
     Silent,
 }
 
-pub(crate) struct World {
-    seed: u64,
-    rng: Rng,
+/// One execution, and everything around it.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) rng: Rng,
     id: ExecutionId,
     plan: Arc<Compiled>,
-    pub(crate) state: State,
+    /// The execution as it is.
+    pub state: State,
     /// Folds every event one by one, beside the live state.
     replica: State,
-    pub(crate) log: Vec<Event>,
-    now: Timestamp,
+    /// Everything that happened.
+    pub log: Vec<Event>,
+    pub(crate) now: Timestamp,
     /// What agents decided by message id: a repeated message has the same fate.
     fates: BTreeMap<(CallKey, u32, u32), Fate>,
     /// Messages on their way, delivered in any order.
-    pending: Vec<Input>,
+    pub(crate) pending: Vec<Input>,
     /// What the shell dispatches and waits for, by effects alone.
     queue: BTreeMap<CallKey, Timestamp>,
-    open: BTreeMap<CallKey, u32>,
+    pub(crate) open: BTreeMap<CallKey, u32>,
     /// Input of each call when it left first.
     inputs: BTreeMap<(CallKey, u32), Payload>,
     checks: check::Checks,
     /// Whether commands and events of the whole graph come too.
     wild: bool,
+    /// Whether agents answer by the protocols of the patterns.
+    pub(crate) polite: bool,
+    /// What the plan may be changed to.
+    pub(crate) others: Vec<Plan>,
     /// Events so far, for their ids.
-    events: u64,
+    pub(crate) events: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tasks: usize) -> Self {
+    /// An execution of a random plan of calls.
+    pub fn new(seed: u64, tasks: usize) -> Self {
         Self::with(seed, |rng| plans::plan(rng, tasks))
     }
 
     /// An execution of a plan from the whole set of nodes.
-    pub(crate) fn whole(seed: u64, tasks: usize) -> Self {
+    pub fn whole(seed: u64, tasks: usize) -> Self {
         let mut world = Self::with(seed, |rng| whole::plan(rng, tasks));
         world.wild = true;
         world
     }
 
-    fn with(seed: u64, plan: impl FnOnce(&mut Rng) -> workflow::plan::Plan) -> Self {
+    /// An execution of this plan, whose agents mostly keep to the protocols of the patterns. It may be changed to one of
+    /// `others` while it runs.
+    pub fn of(seed: u64, plan: Plan, others: Vec<Plan>) -> Self {
+        let mut world = Self::with(seed, |_| plan);
+        world.wild = true;
+        world.polite = true;
+        world.others = others;
+        world
+    }
+
+    fn with(seed: u64, plan: impl FnOnce(&mut Rng) -> Plan) -> Self {
         let mut rng = Rng::new(seed);
         let plan = Arc::new(Compiled::new(plan(&mut rng)).unwrap());
         let created = plans::created(&mut rng);
@@ -92,12 +104,24 @@ impl World {
             inputs: BTreeMap::new(),
             checks: check::Checks::default(),
             wild: false,
+            polite: false,
+            others: vec![],
             events: 0,
         }
     }
 
+    /// So many things happen, then there is no more trouble: it has to end, and the whole log is looked at.
+    pub fn live(mut self, steps: usize) -> Self {
+        for _ in 0..steps {
+            self.anything();
+        }
+        self.drain();
+        self.judge();
+        self
+    }
+
     /// One thing that may happen.
-    pub(crate) fn anything(&mut self) {
+    fn anything(&mut self) {
         if self.wild && self.rng.one_in(4) {
             return self.outside();
         }
@@ -119,7 +143,7 @@ impl World {
     }
 
     /// No more trouble: everybody does what is asked of them, and the execution has to end.
-    pub(crate) fn drain(&mut self) {
+    fn drain(&mut self) {
         for _ in 0..20_000 {
             if self.state.status().is_final() {
                 return;
@@ -145,7 +169,7 @@ impl World {
     }
 
     /// Looks at the whole log.
-    pub(crate) fn judge(&self) {
+    fn judge(&self) {
         check::log(self.seed, &self.state, &self.log);
         let last = &self.state;
         assert!(last.status().is_final() && last.in_flight() == 0 && last.waiting_calls() == 0);
@@ -153,7 +177,7 @@ impl World {
         assert!(last.status() != Status::Failed || !last.causes().is_empty());
     }
 
-    fn step(&mut self, input: Input) {
+    pub(crate) fn step(&mut self, input: Input) {
         let ticking = matches!(input, Input::Tick { .. });
         let was_final = self.state.status().is_final();
         self.forget_what_ends(&input);
@@ -230,7 +254,7 @@ impl World {
             }
             Effect::Send(call) | Effect::Recover(call) => self.send(call),
             Effect::SendAnswer(call) => {
-                let fate = plans::fate_after_answer(&mut self.rng);
+                let fate = plans::fate_after_answer(&mut self.rng, self.polite);
                 let retry = self.state.call(call).unwrap().retry;
                 let generation = self.state.tasks()[call.task as usize].generation();
                 self.fates.insert((call, retry, generation), fate);
@@ -253,9 +277,10 @@ impl World {
         let Some(state) = self.state.call(call).filter(|c| c.phase == CallPhase::Running) else { return };
         let (attempt, retry) = (state.attempt, state.retry);
         self.open.insert(call, attempt);
-        let rng = &mut self.rng;
+        let (rng, polite) = (&mut self.rng, self.polite);
         let generation = self.state.tasks()[call.task as usize].generation();
-        let fate = self.fates.entry((call, retry, generation)).or_insert_with(|| plans::fate(rng)).clone();
+        let fate =
+            self.fates.entry((call, retry, generation)).or_insert_with(|| plans::fate(rng, polite)).clone();
         self.pending.extend(outcome(call, attempt, fate));
     }
 
@@ -305,7 +330,7 @@ impl World {
         self.settle();
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         if self.pending.is_empty() {
             return;
         }
@@ -331,7 +356,7 @@ impl World {
         self.step(Input::Assign { call, to: Arc::new(assignment(effect, caller, instance)) });
     }
 
-    fn pass_time(&mut self) {
+    pub(crate) fn pass_time(&mut self) {
         let next = self.state.next_timer(self.now).filter(|_| self.rng.one_in(2));
         let some = self.now.plus(Duration::from_millis(self.rng.below(4000)));
         self.now = next.unwrap_or(some);
@@ -353,7 +378,7 @@ impl World {
         let decision = match self.rng.below(4) {
             0 => Resolution::Failed("not done".into()),
             1 => Resolution::Retry,
-            _ => Resolution::Completed(plans::value(&mut self.rng)),
+            _ => Resolution::Completed(plans::answer(&mut self.rng, self.polite)),
         };
         self.step(Input::Resolve { call, decision, by });
     }

@@ -117,10 +117,10 @@ pub(super) fn examples() -> Vec<Example> {
                     .any(|ways| pairs == format!("[{ways}]"))
             }),
         )
-            .given(event("frames", json!(1)))
-            .given(event("frames", json!(2)))
-            .given(event("wheels", json!("a")))
-            .given(event("wheels", json!("b"))),
+        .given(event("frames", json!(1)))
+        .given(event("frames", json!(2)))
+        .given(event("wheels", json!("a")))
+        .given(event("wheels", json!("b"))),
         example(
             "34-static-partial-join-for-multiple-instances.yaml",
             Completed(|e| two_of_three(&e["output"])),
