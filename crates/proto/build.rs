@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "orchestra/executor/v1/session_service.proto",
     "orchestra/executor/v1/hook_service.proto",
     "orchestra/executor/v1/schedule_service.proto",
+    "orchestra/executor/v1/status.proto",
     "orchestra/log/v1/log.proto",
     "orchestra/planner/internal/v1/planner_internal_service.proto",
     "orchestra/planner/v1/pattern_service.proto",

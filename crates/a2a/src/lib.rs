@@ -15,12 +15,14 @@ mod json;
 pub mod model;
 pub mod server;
 mod sse;
+mod usage;
 
 pub use card::{AgentCard, Binding, Endpoint, Version};
 pub use client::{A2aClient, CallError};
 pub use codec::Dialect;
 pub use fault::{Fault, FaultKind};
 pub use json::Json;
+pub use usage::Usage;
 
 /// The extension that carries Orchestra's contract of each skill on the card.
 pub const CAPABILITY_EXTENSION: &str = "https://orchestra.dev/a2a/ext/capability/v1";
@@ -29,6 +31,8 @@ pub const CAPABILITY_EXTENSION: &str = "https://orchestra.dev/a2a/ext/capability
 pub mod keys {
     /// Number 0 to 1 on status updates: how much of the task is done.
     pub const PROGRESS: &str = "orchestra.progress";
+    /// Object `{tokens, money_micros}` on tasks and direct messages: what the call has cost ([`crate::Usage`]).
+    pub const USAGE: &str = "orchestra.usage";
     /// Object `{id, name, index, count}`: the task of the workflow.
     pub const TASK: &str = "orchestra.task";
     /// Id of the skill that is asked.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use a2a::{
-    Json, keys,
+    Json, Usage, keys,
     model::{Message, Part},
     server::{Answer, Cancelled, Incoming, TaskContext},
 };
@@ -116,6 +116,11 @@ impl Call {
     /// Says how much is done, 0 to 1, and what goes on (may be empty).
     pub fn progress(&self, fraction: f32, text: &str) {
         self.task.progress(fraction, text);
+    }
+    /// Adds to what this call has cost: what a model reports for each request, say. The sum travels with the end of the
+    /// call, however it ends, and counts against the budgets of its execution, workflow and tenant.
+    pub fn used(&self, usage: Usage) {
+        self.task.used(usage);
     }
     /// Sends a piece of text of the result before the end.
     pub fn chunk(&self, text: &str) {

@@ -27,7 +27,10 @@ mod handler;
 mod register;
 mod serve;
 
-pub use a2a::server::{Answer, Failure};
+pub use a2a::{
+    Usage,
+    server::{Answer, Failure},
+};
 pub use base::Effect;
 pub use builder::{Agent, DefinitionError, Skill};
 pub use call::{Call, IntoAnswer};

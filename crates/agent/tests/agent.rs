@@ -12,7 +12,7 @@ use a2a::{
     client::{CallOptions, End, Mode, Notice},
     model::{Message, Part, Role, SendRequest},
 };
-use agent::{Agent, Call, Effect, Failure, ServeOptions, Skill};
+use agent::{Agent, Call, Effect, Failure, ServeOptions, Skill, Usage};
 use axum::{Router, extract::State, http::StatusCode, routing};
 use serde_json::{Value, json};
 
@@ -101,6 +101,54 @@ async fn an_agent_of_a_few_lines_works_and_logs_each_effect_once() {
     );
     assert_eq!(lines[0]["pid"], std::process::id());
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_call_cost_is_told_with_its_end_however_it_ends() {
+    let skill = Skill::new("think", "").handler(|call: Call| async move {
+        call.used(Usage { tokens: 700, money_micros: 20 });
+        call.progress(0.5, "thinking");
+        call.used(Usage { tokens: 50, money_micros: 1 });
+        match call.input()["end"].as_str() {
+            Some("fail") => Err(Failure::failed("no idea")),
+            Some("hang") => {
+                call.cancelled().await;
+                Err(Failure::failed("cancelled"))
+            }
+            _ => Ok(json!("42")),
+        }
+    });
+    let free = Skill::new("free", "").handler(|_: Call| async move { Ok(json!(1)) });
+    let agent = Agent::new("thinker", "").skill(skill).skill(free);
+    let running = agent.start(ServeOptions::default()).await.unwrap();
+    let way = way(&running.url).await;
+    let (client, options) = (A2aClient::default(), CallOptions::default());
+    let cost = Some(Usage { tokens: 750, money_micros: 21 });
+    for mode in [Mode::Stream, Mode::Wait, Mode::Poll] {
+        for (n, (skill, end, want)) in
+            [("think", "", cost), ("think", "fail", cost), ("free", "", None)].into_iter().enumerate()
+        {
+            let request = message(&format!("{mode:?}-{n}"), skill, json!({"end": end}));
+            let mut ignore = |_: Notice| ();
+            let outcome = client.call(&way, &request, mode, &options, &mut ignore).await.unwrap();
+            assert_eq!(outcome.usage, want, "{mode:?} {end} {:?}", outcome.end);
+        }
+    }
+    let (named, mut names) = tokio::sync::mpsc::unbounded_channel();
+    let mut name = None;
+    // It has told its cost by the time that its progress is heard: nothing is awaited in between.
+    let mut notify = |notice: Notice| match notice {
+        Notice::Bound { agent_task_id, .. } => name = Some(agent_task_id),
+        Notice::Progress { .. } => drop(name.take().map(|name| named.send(name))),
+    };
+    let request = message("cut", "think", json!({"end": "hang"}));
+    let cut = async {
+        let task = names.recv().await.unwrap();
+        client.cancel(&way, &task, &options).await.unwrap()
+    };
+    let (outcome, cut) = tokio::join!(client.call(&way, &request, Mode::Stream, &options, &mut notify), cut);
+    assert_eq!(outcome.unwrap().end, End::Canceled { message: String::new() });
+    assert_eq!(Usage::of(cut.metadata.as_ref()), cost);
 }
 
 #[tokio::test]

@@ -106,6 +106,9 @@ fn the_sources_own_names_work_in_the_environment_and_in_a_file() {
         ("AGENT_ALLOCATION_TIMEOUT_SECONDS", "10", |s| {
             s.executor.agent_allocation_timeout == Duration::from_secs(10)
         }),
+        ("SAGA_COMPENSATION_TIMEOUT_SECONDS", "90", |s| {
+            s.executor.compensation_timeout == Duration::from_secs(90)
+        }),
         ("CHECKPOINT_INTERVAL_MINUTES", "2", |s| s.executor.checkpoint_interval == Duration::from_secs(120)),
         ("EVENT_RETENTION_HOURS", "1", |s| s.bus.retention == Duration::from_secs(3600)),
         ("EnabledFeatures.Scheduler", "false", |s| !s.schedules.enabled),
@@ -172,6 +175,7 @@ MAX_CONCURRENT_WORKFLOWS: 1000
 WORKFLOW_TIMEOUT_HOURS: 24
 AGENT_ALLOCATION_TIMEOUT_SECONDS: 300
 CHECKPOINT_INTERVAL_MINUTES: 5
+SAGA_COMPENSATION_TIMEOUT_SECONDS: 600
 EVENT_RETENTION_HOURS: 168
 ";
     let config = load(Some(("orchestra.yaml", yaml)), &[("DB_PASSWORD", "s3cr$t")], &[]).unwrap();

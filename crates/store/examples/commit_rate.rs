@@ -146,6 +146,7 @@ fn end(id: ExecutionId, pos: i64) -> Item {
         },
         snapshot: None,
         release_exclusive: None,
+        stuck: None,
     })));
     item
 }

@@ -36,6 +36,13 @@ pub enum Why {
         /// When it is given up; `None` = never.
         until: Option<Timestamp>,
     },
+    /// An agent that takes calls again: some could do it, none is well enough at the moment.
+    NoHealthyInstance {
+        /// How they are.
+        reason: Arc<str>,
+        /// When the call is given up; `None` = never.
+        until: Option<Timestamp>,
+    },
     /// A free instance, or room under the limits of the workflow.
     NoRoom,
     /// The time of a retry.
@@ -104,12 +111,33 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every machine-readable form.
+    pub const ALL: [&'static str; 16] = [
+        "queued",
+        "paused",
+        "no_agent",
+        "no_healthy_instance",
+        "no_room",
+        "retry",
+        "agent",
+        "input",
+        "decision",
+        "event",
+        "signal",
+        "approval",
+        "step",
+        "time",
+        "child",
+        "publish",
+    ];
+
     /// The machine-readable form.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Paused => "paused",
             Self::NoAgent { .. } => "no_agent",
+            Self::NoHealthyInstance { .. } => "no_healthy_instance",
             Self::NoRoom => "no_room",
             Self::Retry { .. } => "retry",
             Self::Agent { .. } => "agent",
@@ -130,6 +158,7 @@ impl Why {
         match self {
             Self::Paused => Some("resume"),
             Self::NoAgent { .. } => Some("register an agent"),
+            Self::NoHealthyInstance { .. } => Some("repair an instance"),
             Self::Input => Some("answer"),
             Self::Decision { .. } => Some("resolve"),
             Self::Event { .. } => Some("publish"),
@@ -145,9 +174,43 @@ impl Why {
             | Self::Publish => None,
         }
     }
+
+    /// Among several reasons the smallest is told first: what somebody has to do stands before what passes by itself.
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Paused => 0,
+            Self::Decision { .. } => 1,
+            Self::Input => 2,
+            Self::Approval { .. } => 3,
+            Self::Step { .. } => 4,
+            Self::Signal { .. } => 5,
+            Self::Event { .. } => 6,
+            Self::NoAgent { .. } => 7,
+            Self::NoHealthyInstance { .. } => 8,
+            Self::Queued => 9,
+            Self::NoRoom => 10,
+            Self::Child { .. } => 11,
+            Self::Publish => 12,
+            Self::Retry { .. } => 13,
+            Self::Time { .. } => 14,
+            Self::Agent { .. } => 15,
+        }
+    }
 }
 
+/// Reasons that are looked through for the foremost one.
+const LOOKED_AT: usize = 200;
+
 impl State {
+    /// The foremost reason why nothing goes on; `None` when it is over, or an agent works for it.
+    pub fn stalled(&self) -> Option<Reason> {
+        // What an agent does is progress, unless nobody wants it any more.
+        if self.in_flight > 0 && self.status != Status::Paused {
+            return None;
+        }
+        self.stuck(LOOKED_AT).into_iter().min_by_key(|reason| reason.why.rank())
+    }
+
     /// Everything the execution waits for, at most `max` reasons; empty when it is over.
     pub fn stuck(&self, max: usize) -> Vec<Reason> {
         let whole = |why| Reason { task: None, item: 0, why };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent::{Agent, Call, Effect, Failure, Skill};
+use agent::{Agent, Call, Effect, Failure, Skill, Usage};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,8 +25,17 @@ pub fn agent() -> Agent {
         Skill::new(id, description).tags(tags).effect(Effect::Pure).output_schema(output.clone()).handler(
             move |call: Call| async move {
                 call.progress(0.2, "counting");
-                let work = move || analyze(&call.input(), insights);
-                tokio::task::spawn_blocking(work).await.unwrap_or_else(|err| Err(Failure::failed(err)))
+                let input = call.input();
+                let work = move || analyze(&input, insights);
+                let done = tokio::task::spawn_blocking(work)
+                    .await
+                    .unwrap_or_else(|err| Err(Failure::failed(err)))?;
+                // It pays for no tokens: the words that it read stand for them.
+                call.used(Usage {
+                    tokens: done["statistics"]["words"].as_u64().unwrap_or(0),
+                    money_micros: 0,
+                });
+                Ok(done)
             },
         )
     };

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use agent::{Agent, Call, Effect, Failure, Skill};
+use agent::{Agent, Call, Effect, Failure, Skill, Usage};
 use serde_json::{Value, json};
 
 use crate::{
     folder,
     input::{Answered, Asked, Finding},
     search::{Libraries, SearchError},
+    text,
 };
 
 /// Passages given for one question when the input does not say how many.
@@ -122,6 +123,10 @@ impl Researcher {
             let findings = library.search(question, limit).map_err(to_failure)?;
             answered.push(Answered { question: question.clone(), findings });
         }
+        // It pays for no tokens: the words of what it found stand for them.
+        let found = answered.iter().flat_map(|a| &a.findings);
+        let words = found.map(|finding| text::words(&finding.text).count() as u64).sum();
+        call.used(Usage { tokens: words, money_micros: 0 });
         let mut output = match answered.as_slice() {
             [one] => json!(one),
             several => {

@@ -99,6 +99,8 @@ async fn main() {
         timeout: Duration::from_secs(3600),
         allocation_timeout: Duration::from_secs(300),
         checkpoint_every: Duration::from_secs(300),
+        event_ttl: Duration::from_secs(3600),
+        compensation_timeout: Duration::ZERO,
         retry: workflow::plan::RetryPolicy::default(),
         payload_bytes_max: 8 << 20,
     };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use a2a::{
-    A2aClient, CallError, Endpoint, FaultKind, Json,
+    A2aClient, CallError, Endpoint, FaultKind, Json, Usage,
     client::{CallOptions, End, Mode, Notice, Outcome},
     keys,
     model::{Message, Part, Role, SendRequest, TaskState},
@@ -210,9 +210,22 @@ async fn relay(
 impl AgentCaller for A2aCaller {
     async fn call(&self, request: CallRequest, sink: Arc<dyn CallSink>) -> CallOutcome {
         match self.run(&request, sink.as_ref()).await {
-            Ok(outcome) => ended(outcome),
+            Ok(outcome) => {
+                if let Some(usage) = outcome.usage {
+                    sink.used(cost(usage));
+                }
+                ended(outcome)
+            }
             Err(e) => {
-                let stopped = matches!(e, CallError::Timeout { .. }) && self.stopped(&request).await;
+                let timeout = matches!(e, CallError::Timeout { .. });
+                let stopped = if timeout { self.stopped(&request).await } else { None };
+                // Only of what is known to be over: an attempt that is asked for again tells its cost then.
+                if let Some(usage) =
+                    stopped.as_ref().and_then(|task| Usage::of(task.as_ref()?.metadata.as_ref()))
+                {
+                    sink.used(cost(usage));
+                }
+                let stopped = stopped.is_some();
                 let and = if stopped { "; the agent confirmed that it stopped" } else { "" };
                 CallOutcome::Failed {
                     class: e.class(),
@@ -240,26 +253,27 @@ impl AgentCaller for A2aCaller {
                 Err(told) => return told,
             },
         };
-        match self.client.cancel(&endpoint, &task, &options).await {
-            Ok(_) => {}
+        let usage = match self.client.cancel(&endpoint, &task, &options).await {
+            Ok(task) => Usage::of(task.metadata.as_ref()),
             // It lost its memory: nothing runs there.
-            Err(CallError::Fault(fault)) if fault.kind == FaultKind::TaskNotFound => {}
+            Err(CallError::Fault(fault)) if fault.kind == FaultKind::TaskNotFound => None,
             Err(e) => return Told::Away(e.to_string()),
-        }
+        };
         self.names.invalidate(&request.message_id);
-        Told::Yes
+        usage.map_or(Told::Yes, |usage| Told::Spent(cost(usage)))
     }
 }
 
 impl A2aCaller {
     /// Asks the agent to stop an attempt that took too long. Whether it is known then that nothing more comes of it: the
-    /// next attempt may be a new message. Never so of a call that must not be repeated: what it does may be done.
-    async fn stopped(&self, request: &CallRequest) -> bool {
+    /// next attempt may be a new message. Never so of a call that must not be repeated: what it does may be done. `Some`: it
+    /// is, with the task as it ended, when the agent still knew it.
+    async fn stopped(&self, request: &CallRequest) -> Option<Option<a2a::model::Task>> {
         if request.bind_early {
-            return false;
+            return None;
         }
         let named = request.bound.clone().or_else(|| self.names.get(&request.message_id));
-        let Some((task, _)) = named else { return false };
+        let (task, _) = named?;
         let mut options = CallOptions { idle_timeout: STOP_TIMEOUT, ..CallOptions::default() };
         trace(&request.trace, &mut options);
         let cancel = async {
@@ -267,10 +281,10 @@ impl A2aCaller {
             self.client.cancel(&endpoint, &task, &options).await
         };
         match tokio::time::timeout(STOP_TIMEOUT, cancel).await {
-            Ok(Ok(task)) => task.status.state == TaskState::Canceled,
+            Ok(Ok(task)) => (task.status.state == TaskState::Canceled).then_some(Some(task)),
             // It lost its memory: nothing runs there.
-            Ok(Err(CallError::Fault(fault))) => fault.kind == FaultKind::TaskNotFound,
-            Ok(Err(_)) | Err(_) => false,
+            Ok(Err(CallError::Fault(fault))) => (fault.kind == FaultKind::TaskNotFound).then_some(None),
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 
@@ -411,6 +425,10 @@ fn metadata(request: &CallRequest) -> Json {
             json!({"id": &*session.id, "vars": whole(&session.vars), "history": whole(&session.history)});
     }
     Json::from_value(&all)
+}
+
+fn cost(usage: Usage) -> workflow::Usage {
+    workflow::Usage { tokens: usage.tokens, money_micros: usage.money_micros }
 }
 
 fn ended(outcome: Outcome) -> CallOutcome {

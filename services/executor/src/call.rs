@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload};
 use catalog::AgentEntry;
+use workflow::Usage;
 
 /// How a call is made.
 #[derive(Clone, Debug)]
@@ -122,6 +123,8 @@ pub struct CancelRequest {
 pub enum Told {
     /// It does, or the call had ended.
     Yes,
+    /// As `Yes`; it said what the call has cost.
+    Spent(Usage),
     /// Nobody knows what the agent calls it, yet.
     Unnamed(String),
     /// It could not be told now.
@@ -135,6 +138,8 @@ pub trait CallSink: Send + Sync {
     async fn bound(&self, agent_task_id: Arc<str>, context_id: Arc<str>);
     /// The agent made progress, 0 to 1. May be dropped under load.
     fn progress(&self, share: f64, text: &str);
+    /// What the call has cost in all, as the agent says: told before the call returns, with its end, whatever that is.
+    fn used(&self, _usage: Usage) {}
 }
 
 /// Calls agents.

@@ -7,12 +7,13 @@ use proto::executor::v1::{
 };
 use runtime::call;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
-use workflow::{Reason, Spending, Verdict, Why};
+use workflow::Verdict;
 
 use crate::{
     app::{ForkRequest, NewPlan, Revision},
     engine::{Command, WaitView},
     grpc::{Executor, id_of},
+    wire,
 };
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -236,9 +237,9 @@ impl ControlService for Control {
             waits: view.waits().iter().map(wait).collect(),
             output: view.task_output(&r.task_id).map(payload::to_wire),
             revision: view.revision(),
-            spent: Some(spending(view.spent())),
-            budget: Some(spending(budget)),
-            stuck: view.stuck().iter().map(|r| stuck(r, view.queue_position())).collect(),
+            spent: Some(wire::spending(view.spent())),
+            budget: Some(wire::spending(budget)),
+            stuck: wire::stuck(&view),
             parent_execution_id: view.parent().map_or_else(String::new, |id| id.to_string()),
         }))
     }
@@ -265,37 +266,6 @@ fn refusal(fault: &Fault) -> pb::PlanRefusal {
             ErrorCode::Conflict => fault.related.first().cloned().unwrap_or_default(),
             _ => String::new(),
         },
-    }
-}
-
-fn spending(s: Spending) -> pb::Spending {
-    pb::Spending { calls: s.calls, tokens: s.tokens, money_micros: s.money_micros }
-}
-
-fn stuck(r: &Reason, place: u32) -> pb::StuckReason {
-    let since = |at: &base::Timestamp| at.rfc3339();
-    let detail = match &r.why {
-        Why::Queued => format!("place {place} of the start queue"),
-        Why::NoAgent { reason, .. } | Why::Decision { reason } => reason.to_string(),
-        Why::Retry { at } => format!("tried again at {}", at.rfc3339()),
-        Why::Agent { agent, since: at } => format!("{agent} since {}", since(at)),
-        Why::Event { topic, key: Some(key), since: at } => {
-            format!("{topic} with key {key} since {}", since(at))
-        }
-        Why::Event { topic, key: None, since: at } => format!("{topic} since {}", since(at)),
-        Why::Signal { name, since: at } => format!("{name} since {}", since(at)),
-        Why::Approval { who, since: at, .. } => format!("{} since {}", who.join(", "), since(at)),
-        Why::Step { since: at } => format!("since {}", since(at)),
-        Why::Time { until } => format!("until {}", until.rfc3339()),
-        Why::Child { execution, since: at } => format!("{execution} since {}", since(at)),
-        Why::Paused | Why::NoRoom | Why::Input | Why::Publish => String::new(),
-    };
-    pb::StuckReason {
-        reason: r.why.as_str().into(),
-        task_id: r.task.as_ref().map_or_else(String::new, |(_, path)| path.clone()),
-        item: r.item,
-        command: r.why.command().unwrap_or_default().into(),
-        detail,
     }
 }
 

@@ -209,12 +209,16 @@ impl ExecutorService for Executor {
             workflow: (!request.workflow.is_empty())
                 .then(|| self.app.workflow_id(&context, &request.workflow)),
             correlation_id: request.correlation_id,
+            stuck: request.stuck || !request.stuck_reasons.is_empty(),
+            stuck_reasons: request.stuck_reasons,
             after: wire::cursor(&page.page_token)?,
             limit: page.page_size.clamp(0, 1000) as u32,
         };
         let page = self.app.list(&context, query).await?;
+        let places = self.app.queue_places(&page.rows);
+        let place = |row: &store::journal::ExecutionRow| places.get(&row.execution_id).copied().unwrap_or(0);
         Ok(Response::new(pb::ListExecutionsResponse {
-            executions: page.rows.iter().map(wire::listed).collect(),
+            executions: page.rows.iter().map(|row| wire::listed(row, place(row))).collect(),
             next_page_token: wire::page_token(page.next),
         }))
     }

@@ -23,6 +23,15 @@ pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetr
     metrics.observe("orchestra.executions.queued", "Executions that wait for a place", load(2));
     metrics.observe("orchestra.calls.in_flight", "Calls open at agents", load(4));
     metrics.observe("orchestra.calls.waiting", "Calls that wait for an instance", load(5));
+    let stuck = counts.clone();
+    metrics.observe(
+        "orchestra.executions.stuck",
+        "Executions in which nothing goes on, by reason",
+        move || {
+            let shown = stuck.stuck().into_iter();
+            shown.map(|(reason, n)| (vec![("reason".to_owned(), reason.to_owned())], n as f64)).collect()
+        },
+    );
     let (counts, counts_of_patterns) = (counts.clone(), counts.clone());
     metrics.observe(
         "workflow_completion_rate",

@@ -156,6 +156,11 @@ impl PlanEntry {
         Ok(Self { concurrency: self.concurrency, ..Self::of(names, compiled.clone())? })
     }
 
+    /// What an execution of it takes a place of.
+    pub(crate) fn claim(&self, tenant: &base::Tenant) -> crate::engine::Claim {
+        crate::engine::Claim { tenant: tenant.clone(), workflow: self.workflow_id, limit: self.concurrency() }
+    }
+
     /// What the task needs: as its plan says, or as an earlier answer named.
     pub(crate) fn need(&self, state: &State, task: u32) -> Option<&Arc<NeedClass>> {
         let own = state.tasks().get(task as usize)?;

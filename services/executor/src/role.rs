@@ -272,6 +272,8 @@ fn limits(settings: &Settings) -> Limits {
         lanes: e.lanes as usize,
         concurrent_max: e.max_concurrent_workflows,
         start_queue_max: e.start_queue_max,
+        tenant_concurrent_max: e.tenant_concurrent_workflows,
+        tenant_queue_max: e.tenant_start_queue_max,
         group_rows_max: e.group_rows_max as usize,
         group_bytes_max: e.group_bytes_max.len(),
         payload_inline_bytes_max: e.payload_inline_max.len(),
@@ -281,6 +283,7 @@ fn limits(settings: &Settings) -> Limits {
         attempt_timeout: e.attempt_timeout,
         short_call: e.short_call,
         park_after: e.park_after,
+        stuck_after: e.stuck_after,
         cancel_within: e.cancel_within,
         region: settings.node.region.clone(),
         ..Limits::default()
@@ -298,6 +301,8 @@ fn defaults(settings: &Settings) -> Defaults {
         timeout: e.workflow_timeout,
         allocation_timeout: e.agent_allocation_timeout,
         checkpoint_every: e.checkpoint_interval,
+        event_ttl: e.event_ttl,
+        compensation_timeout: e.compensation_timeout,
         retry: RetryPolicy {
             max_attempts: r.max_attempts,
             backoff: match r.backoff {

@@ -4,10 +4,11 @@ use api::{Fault, payload};
 use base::{ExecutionId, Timestamp};
 use proto::executor::v1 as pb;
 use store::journal::{Cursor, ExecutionRow};
+use workflow::Spending;
 
 use crate::{
     app::{StartOutcome, Watched},
-    engine::{AgentView, ExecutionView, PublicEvent, TaskView},
+    engine::{AgentView, ExecutionView, PublicEvent, StuckView, TaskView},
 };
 
 fn time(at: Option<Timestamp>) -> String {
@@ -47,7 +48,25 @@ pub(crate) fn execution(view: &ExecutionView) -> pb::Execution {
         waiting: view.waiting.clone(),
         queue_position: view.queue_position,
         correlation_id: view.correlation_id.to_string(),
+        stuck: stuck(view),
+        spent: Some(spending(view.spent())),
+        budget: Some(spending(view.budget())),
     }
+}
+
+/// Why it makes no progress by itself.
+pub(crate) fn stuck(view: &ExecutionView) -> Vec<pb::StuckReason> {
+    view.stuck().iter().map(|r| reason(StuckView::of(r, view.queue_position()))).collect()
+}
+
+fn reason(r: StuckView) -> pb::StuckReason {
+    let StuckView { reason, task_id, item, command, detail } = r;
+    pb::StuckReason { reason, task_id, item, command, detail }
+}
+
+/// What was spent, or may be.
+pub(crate) fn spending(s: Spending) -> pb::Spending {
+    pb::Spending { calls: s.calls, tokens: s.tokens, money_micros: s.money_micros }
 }
 
 fn task(view: &TaskView) -> pb::Task {
@@ -104,8 +123,8 @@ fn cause(view: &ExecutionView, cause: &workflow::Cause) -> pb::Cause {
     }
 }
 
-/// A row of a list: without tasks.
-pub(crate) fn listed(row: &ExecutionRow) -> pb::Execution {
+/// A row of a list: without tasks. `place`: in the start queue.
+pub(crate) fn listed(row: &ExecutionRow, place: u32) -> pb::Execution {
     let metrics: serde_json::Value = serde_json::from_str(&row.performance_metrics).unwrap_or_default();
     let agents: Vec<String> = serde_json::from_str(&row.allocated_agents).unwrap_or_default();
     let number = |key: &str| metrics[key].as_u64().unwrap_or_default();
@@ -134,6 +153,13 @@ pub(crate) fn listed(row: &ExecutionRow) -> pb::Execution {
         started_at: row.started_at.rfc3339(),
         completed_at: time(row.completed_at),
         correlation_id: row.correlation_id.clone().unwrap_or_default(),
+        stuck: row.stuck.iter().map(|stuck| reason(StuckView::read(stuck))).collect(),
+        spent: metrics.get("spent").map(|spent| pb::Spending {
+            calls: spent["calls"].as_u64().unwrap_or_default(),
+            tokens: spent["tokens"].as_u64().unwrap_or_default(),
+            money_micros: spent["money_micros"].as_u64().unwrap_or_default(),
+        }),
+        queue_position: place,
         ..pb::Execution::default()
     }
 }

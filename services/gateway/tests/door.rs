@@ -73,6 +73,12 @@ async fn a_start_keeps_the_correlation_id_it_was_sent_with_and_lists_filter_by_i
     door.get("/api/v1/executions?correlation_id=order-1").await;
     let list = door.executor.log().lists.last().cloned().unwrap();
     assert_eq!((list.correlation_id.as_str(), list.statuses.len()), ("order-1", 0));
+    door.get("/api/v1/executions?stuck_reason=no_agent,%20signal").await;
+    let list = door.executor.log().lists.last().cloned().unwrap();
+    assert_eq!((list.stuck, list.stuck_reasons), (false, vec!["no_agent".to_owned(), "signal".to_owned()]));
+    door.get("/api/v1/executions?stuck=true").await;
+    let list = door.executor.log().lists.last().cloned().unwrap();
+    assert_eq!((list.stuck, list.stuck_reasons.len()), (true, 0));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    Json,
+    Json, Usage,
     json::Out,
     model::{Content, Message, Part, Task, TaskState},
 };
@@ -19,6 +19,8 @@ pub struct Outcome {
     pub context_id: Option<String>,
     /// How it ended.
     pub end: End,
+    /// What it has cost, when the agent says so.
+    pub usage: Option<Usage>,
 }
 
 /// How a call ended.
@@ -90,13 +92,19 @@ impl Outcome {
             TaskState::AuthRequired => End::AuthRequired { prompt: message },
             _ => End::Failed { message },
         };
-        Ok(Self { agent_task_id: Some(task.id), context_id: task.context_id, end })
+        let usage = Usage::of(task.metadata.as_ref());
+        Ok(Self { agent_task_id: Some(task.id), context_id: task.context_id, end, usage })
     }
 
     /// The outcome of a direct answer.
     pub(super) fn of_message(message: &Message) -> Self {
         let output = payload(group(&message.parts));
-        Self { agent_task_id: None, context_id: message.context_id.clone(), end: End::Completed { output } }
+        Self {
+            agent_task_id: None,
+            context_id: message.context_id.clone(),
+            end: End::Completed { output },
+            usage: Usage::of(message.metadata.as_ref()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::entry::Entry;
 use crate::{
-    Json, keys,
+    Json, Usage, keys,
     model::{Artifact, ArtifactUpdate, Message, Part},
 };
 
@@ -45,6 +45,11 @@ impl TaskContext {
         let rounded = (f64::from(fraction.clamp(0.0, 1.0)) * 1000.0).round() / 1000.0;
         let parts = if text.is_empty() { Vec::new() } else { vec![Part::text(text)] };
         self.entry.working(parts, Some(Json::object_of(keys::PROGRESS, &json!(rounded))));
+    }
+
+    /// Adds to what the task has cost; told with its end, however it ends.
+    pub fn used(&self, usage: Usage) {
+        self.entry.used(usage);
     }
 
     /// Sends a piece of the result `artifact_id` before the end. `append` adds it to what was sent; `last` says that

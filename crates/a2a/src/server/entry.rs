@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Answer, Failure};
 use crate::{
-    Fault, FaultKind, Json,
+    Fault, FaultKind, Json, Usage,
     model::{ArtifactUpdate, Message, Part, Role, StatusUpdate, StreamEvent, Task, TaskState, TaskStatus},
 };
 
@@ -26,8 +26,16 @@ pub(crate) struct Entry {
 struct Inner {
     task: Task,
     listeners: Vec<Listener>,
+    /// What the handler says that it has cost so far.
+    usage: Usage,
     /// Set while the handler waits for an answer of the client.
     wants_input: Option<oneshot::Sender<Message>>,
+}
+
+impl Inner {
+    fn cost(&self) -> Option<Json> {
+        (self.usage != Usage::default()).then(|| self.usage.to_metadata())
+    }
 }
 
 struct Listener {
@@ -68,7 +76,8 @@ impl Entry {
             history: vec![Message { task_id: Some(id.clone()), ..message.clone() }],
             ..Task::default()
         };
-        let inner = Mutex::new(Inner { task, listeners: Vec::new(), wants_input: None });
+        let inner =
+            Mutex::new(Inner { task, listeners: Vec::new(), usage: Usage::default(), wants_input: None });
         Self { id, context_id, cancel: CancellationToken::new(), inner, changed: Notify::new(), lag_max }
     }
 
@@ -154,6 +163,12 @@ impl Entry {
         self.publish(inner, event);
     }
 
+    /// Adds to what the task has cost. It is told with its end; what comes after that counts no more.
+    pub(crate) fn used(&self, usage: Usage) {
+        let mut inner = self.lock();
+        inner.usage = inner.usage.plus(usage);
+    }
+
     /// Says that work goes on. Nothing happens after the end.
     pub(crate) fn working(&self, parts: Vec<Part>, metadata: Option<Json>) {
         let mut inner = self.lock();
@@ -232,7 +247,8 @@ impl Entry {
                 self.publish(&mut inner, event);
             }
         }
-        self.set_status(&mut inner, state, parts, None);
+        let usage = inner.cost();
+        self.set_status(&mut inner, state, parts, usage);
         true
     }
 
@@ -243,7 +259,8 @@ impl Entry {
             return false;
         }
         inner.wants_input = None;
-        self.set_status(&mut inner, TaskState::Canceled, Vec::new(), None);
+        let usage = inner.cost();
+        self.set_status(&mut inner, TaskState::Canceled, Vec::new(), usage);
         drop(inner);
         self.cancel.cancel();
         true

@@ -135,6 +135,10 @@ pub struct ExecutionFilter {
     pub workflow: String,
     /// Given with the start; empty = any.
     pub correlation_id: String,
+    /// Only those in which nothing goes on.
+    pub stuck: bool,
+    /// Only those in which nothing goes on for one of these reasons; implies `stuck`.
+    pub stuck_reasons: Vec<String>,
     /// Rows of a page, 1 to 1000; 0 = 50.
     pub page_size: i32,
     /// `next_page_token` of the page before.
@@ -320,6 +324,8 @@ impl Client {
             statuses: filter.statuses.clone(),
             workflow: filter.workflow.clone(),
             correlation_id: filter.correlation_id.clone(),
+            stuck: filter.stuck,
+            stuck_reasons: filter.stuck_reasons.clone(),
         };
         let call = || async { self.executor().list_executions(self.request(message.clone())).await };
         let answer = self.safely(call).await?;

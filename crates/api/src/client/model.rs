@@ -7,6 +7,7 @@ use proto::executor::v1 as wire;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
+use super::budgets::Amounts;
 use crate::{Fault, payload};
 
 /// One page of a list.
@@ -147,6 +148,44 @@ pub struct Execution {
     /// Place in the start queue, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u32>,
+    /// Why it makes no progress by itself, the foremost reason first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stuck: Vec<StuckReason>,
+    /// What it and its sub-workflows have spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Amounts>,
+    /// What it may spend; 0 = no limit. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Amounts>,
+}
+
+/// Why an execution waits, and the command that frees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StuckReason {
+    /// `signal`, `approval`, `no_agent`, …
+    pub reason: String,
+    /// Path of the task; `None` = the execution as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Item of a task that scatters.
+    pub item: u32,
+    /// The command that frees it; `None` = nothing but what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// In words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl StuckReason {
+    fn of(r: wire::StuckReason) -> Self {
+        let wire::StuckReason { reason, task_id, item, command, detail } = r;
+        Self { reason, task_id: some(task_id), item, command: some(command), detail: some(detail) }
+    }
+}
+
+fn amounts(s: wire::Spending) -> Amounts {
+    Amounts { calls: s.calls, tokens: s.tokens, money_micros: s.money_micros }
 }
 
 impl Execution {
@@ -174,6 +213,9 @@ impl Execution {
             correlation_id: some(e.correlation_id),
             waiting: e.waiting,
             queue_position: (e.queue_position > 0).then_some(e.queue_position),
+            stuck: e.stuck.into_iter().map(StuckReason::of).collect(),
+            spent: e.spent.map(amounts),
+            budget: e.budget.map(amounts),
         })
     }
 }

@@ -13,7 +13,7 @@ use workflow::{Event, Kind, Settings};
 
 pub use decode::{LogError, Resolver, decode_payload, decode_row};
 pub use encode::{Large, encode_payload, encode_row};
-pub use result::{CallResult, decode_result, encode_result};
+pub use result::{CallCost, CallResult, decode_result, encode_result};
 
 /// Newest schema of rows that this build reads.
 pub const LOG_SCHEMA: u16 = 2;

@@ -6,6 +6,7 @@ use base::{FailureClass, Payload};
 use bytes::Bytes;
 use prost::Message as _;
 use proto::log::v1::{self as pb, call_result::Kind};
+use workflow::Usage;
 
 use super::{LogError, class_number, class_of, decode_payload, encode_payload};
 
@@ -19,6 +20,8 @@ pub enum CallResult {
         /// Its context at the agent.
         context_id: Arc<str>,
     },
+    /// It was cut; only what it cost is told.
+    Used,
     /// The output.
     Done(Payload),
     /// It failed.
@@ -43,13 +46,23 @@ pub enum CallResult {
     },
 }
 
-/// Encodes a report; `call_us`: how long the call took, in microseconds.
-pub fn encode_result(result: &CallResult, call_us: u64) -> Bytes {
+/// How long a call took and what it cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCost {
+    /// Microseconds.
+    pub call_us: u64,
+    /// As the agent says.
+    pub usage: Usage,
+}
+
+/// Encodes a report.
+pub fn encode_result(result: &CallResult, cost: CallCost) -> Bytes {
     let kind = match result {
         CallResult::Bound { agent_task_id, context_id } => Kind::Bound(pb::CallBound {
             agent_task_id: agent_task_id.to_string(),
             context_id: context_id.to_string(),
         }),
+        CallResult::Used => Kind::Used(pb::CallUsed {}),
         CallResult::Done(output) => Kind::Done(pb::CallDone { output: Some(encode_payload(output)) }),
         CallResult::Failed { class, message, outcome_known, retry_after } => Kind::Failed(pb::CallFailed {
             class: class_number(*class),
@@ -63,20 +76,22 @@ pub fn encode_result(result: &CallResult, call_us: u64) -> Bytes {
             context_id: context_id.to_string(),
         }),
     };
-    Bytes::from(pb::CallResult { kind: Some(kind), call_us }.encode_to_vec())
+    let CallCost { call_us, usage: Usage { tokens, money_micros } } = cost;
+    Bytes::from(pb::CallResult { kind: Some(kind), call_us, tokens, money_micros }.encode_to_vec())
 }
 
-/// Decodes a report and how long the call took, in microseconds.
+/// Decodes a report and what the call cost.
 ///
 /// # Errors
 /// Bytes that are no report, or a report of a newer build.
-pub fn decode_result(bytes: Bytes) -> Result<(CallResult, u64), LogError> {
+pub fn decode_result(bytes: Bytes) -> Result<(CallResult, CallCost), LogError> {
     let found = pb::CallResult::decode(bytes).map_err(|e| LogError::new(e.to_string()))?;
     let kind = found.kind.ok_or_else(|| LogError::unknown("the kind of a report"))?;
     let result = match kind {
         Kind::Bound(b) => {
             CallResult::Bound { agent_task_id: b.agent_task_id.into(), context_id: b.context_id.into() }
         }
+        Kind::Used(pb::CallUsed {}) => CallResult::Used,
         Kind::Done(d) => CallResult::Done(decode_payload(d.output, &|_| None)?),
         Kind::Failed(f) => CallResult::Failed {
             class: class_of(f.class)
@@ -91,7 +106,8 @@ pub fn decode_result(bytes: Bytes) -> Result<(CallResult, u64), LogError> {
             context_id: i.context_id.into(),
         },
     };
-    Ok((result, found.call_us))
+    let usage = Usage { tokens: found.tokens, money_micros: found.money_micros };
+    Ok((result, CallCost { call_us: found.call_us, usage }))
 }
 
 #[cfg(test)]
@@ -103,6 +119,7 @@ mod tests {
         let names = (Arc::<str>::from("task-1"), Arc::<str>::from("context-1"));
         for result in [
             CallResult::Bound { agent_task_id: names.0.clone(), context_id: names.1.clone() },
+            CallResult::Used,
             CallResult::Done(Payload::json_text(Bytes::from_static(b"{\"a\":1}"))),
             CallResult::Failed {
                 class: FailureClass::RateLimited,
@@ -116,7 +133,8 @@ mod tests {
                 context_id: names.1.clone(),
             },
         ] {
-            assert_eq!(decode_result(encode_result(&result, 17)).unwrap(), (result, 17));
+            let cost = CallCost { call_us: 17, usage: Usage { tokens: 5, money_micros: 9 } };
+            assert_eq!(decode_result(encode_result(&result, cost)).unwrap(), (result, cost));
         }
     }
 

@@ -56,6 +56,7 @@ pub const ALIASES: &[Alias] = &[
     alias("MAX_CONCURRENT_WORKFLOWS", "executor.max_concurrent_workflows", Unit::None),
     alias("WORKFLOW_TIMEOUT_HOURS", "executor.workflow_timeout", Unit::Hours),
     alias("AGENT_ALLOCATION_TIMEOUT_SECONDS", "executor.agent_allocation_timeout", Unit::Seconds),
+    alias("SAGA_COMPENSATION_TIMEOUT_SECONDS", "executor.compensation_timeout", Unit::Seconds),
     alias("CHECKPOINT_INTERVAL_MINUTES", "executor.checkpoint_interval", Unit::Minutes),
     alias("EVENT_RETENTION_HOURS", "bus.retention", Unit::Hours),
     alias("EnabledFeatures.Scheduler", "schedules.enabled", Unit::None),
@@ -95,7 +96,6 @@ pub(crate) const NOT_YET: &[&str] = &[
     "COMPLIANCE_VALIDATION_ENABLED",
     "DEFAULT_COMPLIANCE_LEVEL",
     "KUBERNETES_CONFIG_PATH",
-    "SAGA_COMPENSATION_TIMEOUT_SECONDS",
     "metricsCollectionInterval",
     "loadBalancingStrategy",
 ];

@@ -265,10 +265,21 @@ section! {
         max_concurrent_workflows: u32 = 1000, in 1..=10_000_000;
         /// Starts that wait in the queue before more are refused (429).
         start_queue_max: u32 = 10_000, in 0..=10_000_000;
+        /// Executions of one tenant at once, over all replicas: a soft limit, of which each replica has the share of its
+        /// shards. More wait in the queue. 0 = no limit of its own.
+        tenant_concurrent_workflows: u32 = 0, in 0..=10_000_000;
+        /// Starts of one tenant that wait in the queue before more are refused (429); soft likewise. 0 = no limit of its
+        /// own.
+        tenant_start_queue_max: u32 = 0, in 0..=10_000_000;
         /// Timeout of an execution that sets none.
         workflow_timeout: Duration = hours(24), in secs(1)..=YEARS_10;
         /// How long a task waits for an agent before it fails.
         agent_allocation_timeout: Duration = secs(300), in ms(1)..=YEARS_10;
+        /// An event that reaches an execution before a task waits for it is kept for this long.
+        event_ttl: Duration = hours(24), in Duration::ZERO..=YEARS_10;
+        /// How long all compensation of an execution may take when its workflow sets no `saga.timeout`; what is not undone
+        /// by then becomes dead letters. 0 = as long as it takes.
+        compensation_timeout: Duration = secs(600), in Duration::ZERO..=YEARS_10;
         /// How often a long execution is checkpointed.
         checkpoint_interval: Duration = secs(300), in secs(1)..=YEARS_10;
         /// Most events of one execution; a warning at half.
@@ -293,6 +304,8 @@ section! {
         answer_max: Bytes = Bytes::mib(8), in Bytes::kib(1)..=Bytes::gib(1);
         /// An execution in which nothing happens for this long leaves memory.
         park_after: Duration = secs(60), in ms(10)..=hours(24);
+        /// An execution in which nothing goes on for this long is marked as stuck, with the reason.
+        stuck_after: Duration = secs(10), in ms(10)..=hours(24);
         /// How often parked executions whose timer is due are looked for.
         sweep_interval: Duration = secs(1), in ms(10)..=secs(300);
         /// Ended executions and their log are deleted after this long. Unset: never.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     CheckpointRow, CutRow, CutWrite, DeadLetter, Due, ExecutionRow, InboxRow, LetterState, LogEntry, LogRow,
-    MemberId, PayloadRow, ShardPos, Snapshot, Wake,
+    MemberId, PayloadRow, ShardPos, Snapshot, Stuck, Wake,
 };
 
 /// A row of either backend. Columns count from 0.
@@ -127,6 +127,12 @@ pub(crate) fn execution<R: Columns>(row: &R) -> Read<R, ExecutionRow> {
         task_states: owned(row, 14)?,
         performance_metrics: owned(row, 15)?,
         correlation_id: row.text(16)?.map(str::to_owned),
+        stuck: match (row.text(17)?, row.text(18)?) {
+            (Some(reason), detail) => {
+                Some(Stuck { reason: reason.into(), detail: detail.unwrap_or("{}").into() })
+            }
+            (None, _) => None,
+        },
     })
 }
 

@@ -122,7 +122,8 @@ impl Item {
             None => 0,
             Some(ExecutionWrite::Insert(insert)) => summary(&insert.summary),
             Some(ExecutionWrite::Update(update)) => {
-                summary(&update.summary) + update.snapshot.as_ref().map_or(0, |s| s.body.len())
+                let stuck = update.stuck.as_ref().map_or(0, |s| s.detail.len());
+                stuck + summary(&update.summary) + update.snapshot.as_ref().map_or(0, |s| s.body.len())
             }
         };
         let checkpoint = self.checkpoint.as_ref().map_or(0, |c| c.state_snapshot.len());
@@ -226,6 +227,17 @@ pub struct ExecutionUpdate {
     pub snapshot: Option<Snapshot>,
     /// Frees the exclusive key that the execution holds.
     pub release_exclusive: Option<String>,
+    /// Why nothing goes on; `None` = something does, or it has ended.
+    pub stuck: Option<Stuck>,
+}
+
+/// Why nothing goes on in an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The machine-readable reason: lists and counts go by it.
+    pub reason: String,
+    /// A JSON object with the rest.
+    pub detail: String,
 }
 
 /// A folded state, so that recovery reads only the events after it.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Cursor, ExecutionFilter};
 
 const STATUSES_MAX: usize = 16;
+const REASONS_MAX: usize = 32;
 
 /// A value to bind.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +41,7 @@ struct Select<'a> {
 /// The query and its values. `limit` rows are asked for as they are.
 ///
 /// Several statuses become a union of one ordered, limited select each, so that every part walks an index in order and
-/// nothing is sorted beyond `limit` rows per status.
+/// nothing is sorted beyond `limit` rows per status. Several reasons of standing still do the same.
 pub(crate) fn list_sql(
     dialect: Dialect,
     filter: &ExecutionFilter,
@@ -49,19 +50,20 @@ pub(crate) fn list_sql(
 ) -> (String, Vec<Arg>) {
     let mut select = Select { dialect, filter, after, limit, sql: String::new(), args: Vec::new() };
     let statuses = &filter.statuses[..filter.statuses.len().min(STATUSES_MAX)];
-    match statuses {
-        // Few carry the same correlation id: its index finds them, and their status is looked at there.
-        _ if filter.correlation_id.is_some() => select.correlated(statuses),
-        [] => select.part(None),
-        [one] => select.part(Some(one)),
-        many => {
-            for (n, status) in many.iter().enumerate() {
-                select.sql.push_str(if n == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
-                select.part(Some(status));
-                let _ = write!(select.sql, ") AS p{n}");
-            }
-            select.order();
+    let reasons = &filter.stuck[..filter.stuck.len().min(REASONS_MAX)];
+    match (statuses, reasons) {
+        // Few carry the same correlation id: its index finds them, and the rest is looked at there.
+        _ if filter.correlation_id.is_some() => {
+            select.of_filter();
+            select.one_of("coalesce(status, '')", statuses);
+            select.one_of("coalesce(stuck_reason, '')", reasons);
+            select.after_place();
         }
+        ([], []) => select.part(None),
+        ([one], []) => select.part(Some(one)),
+        (many, []) => select.union(many, |select, status| select.part(Some(status))),
+        (_, [one]) => select.stuck(one, statuses),
+        (_, many) => select.union(many, |select, reason| select.stuck(reason, statuses)),
     }
     (select.sql, select.args)
 }
@@ -85,14 +87,28 @@ impl Select<'_> {
         self.after_place();
     }
 
-    fn correlated(&mut self, statuses: &[String]) {
+    fn stuck(&mut self, reason: &str, statuses: &[String]) {
         self.of_filter();
-        let places: Vec<String> = statuses.iter().map(|s| self.bind(Arg::Text(s.clone()))).collect();
-        if !places.is_empty() {
-            // Not a bare column, so that no index of statuses is taken instead.
-            let _ = write!(self.sql, " AND coalesce(status, '') IN ({})", places.join(", "));
-        }
+        self.and("stuck_reason = {}", Arg::Text(reason.to_owned()));
+        self.one_of("coalesce(status, '')", statuses);
         self.after_place();
+    }
+
+    fn union<T>(&mut self, many: &[T], mut part: impl FnMut(&mut Self, &T)) {
+        for (n, one) in many.iter().enumerate() {
+            self.sql.push_str(if n == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+            part(self, one);
+            let _ = write!(self.sql, ") AS p{n}");
+        }
+        self.order();
+    }
+
+    /// `what` is not a bare column, so that no index of it is taken instead of the one that is meant.
+    fn one_of(&mut self, what: &str, values: &[String]) {
+        let places: Vec<String> = values.iter().map(|v| self.bind(Arg::Text(v.clone()))).collect();
+        if !places.is_empty() {
+            let _ = write!(self.sql, " AND {what} IN ({})", places.join(", "));
+        }
     }
 
     /// The columns, and every condition but that on the status.

@@ -70,7 +70,6 @@ pub trait Log: Send + Sync {
     /// The last position ever given out in a shard, 0 before the first. Retention does not lower it.
     async fn last_pos(&self, shard: u16) -> Result<i64>;
 }
-
 /// The rows of executions.
 #[async_trait]
 pub trait Executions: Send + Sync {
@@ -109,6 +108,8 @@ pub trait Executions: Send + Sync {
     async fn next_wake(&self, shards: &[u16]) -> Result<Option<Timestamp>>;
     /// How many executions of these shards have not ended.
     async fn count_active(&self, shards: &[u16]) -> Result<u64>;
+    /// Executions of the shard in which nothing goes on, counted by reason.
+    async fn count_stuck(&self, shard: u16) -> Result<Vec<(String, u64)>>;
     /// The stored snapshot of an execution.
     async fn read_snapshot(&self, execution: ExecutionId) -> Result<Option<Snapshot>>;
     /// Checkpoints of an execution, oldest first.

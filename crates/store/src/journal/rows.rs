@@ -4,7 +4,7 @@ use base::{CheckpointId, ExecutionId, Tenant, Timestamp, WorkflowId};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::group::{CutWrite, LogRow, MemberId, Wake};
+use super::group::{CutWrite, LogRow, MemberId, Stuck, Wake};
 
 /// A row of the log with its place.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct ExecutionRow {
     pub task_states: String,
     /// JSON object.
     pub performance_metrics: String,
+    /// Why nothing goes on, when nothing does.
+    pub stuck: Option<Stuck>,
 }
 
 /// An execution whose timer has passed.
@@ -86,6 +88,9 @@ pub struct ExecutionFilter {
     pub agent: Option<String>,
     /// Only those that were started with this correlation id.
     pub correlation_id: Option<String>,
+    /// Only those in which nothing goes on for one of these reasons; empty = whether something goes on or not. At most
+    /// 32.
+    pub stuck: Vec<String>,
 }
 
 /// The place after which a page begins: the last row of the page before.

@@ -52,6 +52,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 5, "0005_sessions"),
         migration!("executor", 6, "0006_budgets"),
         migration!("executor", 7, "0007_correlation"),
+        migration!("executor", 8, "0008_stuck"),
     ],
 };
 

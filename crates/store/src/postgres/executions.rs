@@ -16,7 +16,7 @@ const DIALECT: Dialect = Dialect {
     sign: '$',
     columns: "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, \
         priority, request_hash, started_at, wake_at, completed_at, allocated_agents::text, task_states::text, \
-        performance_metrics::text, correlation_id",
+        performance_metrics::text, correlation_id, stuck_reason, stuck_detail",
     has_agent: "allocated_agents @> to_jsonb({}::text)",
 };
 
@@ -159,6 +159,16 @@ impl Executions for PostgresJournal {
         })
         .await?;
         Ok(count.unsigned_abs())
+    }
+
+    async fn count_stuck(&self, shard: u16) -> Result<Vec<(String, u64)>> {
+        let counted: Vec<(String, i64)> = retrying(&self.pool, |pool| async move {
+            let sql = "SELECT stuck_reason, count(*) FROM executions
+                WHERE shard = $1 AND stuck_reason IS NOT NULL GROUP BY stuck_reason";
+            sqlx::query_as(sql).bind(shard as i16).fetch_all(&pool).await
+        })
+        .await?;
+        Ok(counted.into_iter().map(|(reason, n)| (reason, n.unsigned_abs())).collect())
     }
 
     async fn read_snapshot(&self, execution: ExecutionId) -> Result<Option<Snapshot>> {

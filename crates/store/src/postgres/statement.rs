@@ -73,10 +73,11 @@ WITH me AS MATERIALIZED (
         performance_metrics = coalesce(u.metrics::jsonb, e.performance_metrics),
         snapshot_seq = coalesce(u.snapshot_seq, e.snapshot_seq),
         snapshot_schema = coalesce(u.snapshot_schema, e.snapshot_schema),
-        snapshot = coalesce(u.snapshot, e.snapshot)
+        snapshot = coalesce(u.snapshot, e.snapshot), stuck_reason = u.stuck_reason, stuck_detail = u.stuck_detail
     FROM me, unnest($30::uuid[], $31::text[], $32::text[], $33::bigint[], $34::bigint[], $35::text[], $36::text[],
-        $37::text[], $38::bigint[], $39::integer[], $40::bytea[]) AS u(execution_id, status, current_phase, wake_at,
-        completed_at, agents, states, metrics, snapshot_seq, snapshot_schema, snapshot)
+        $37::text[], $38::bigint[], $39::integer[], $40::bytea[], $81::text[], $82::text[])
+        AS u(execution_id, status, current_phase, wake_at, completed_at, agents, states, metrics, snapshot_seq,
+        snapshot_schema, snapshot, stuck_reason, stuck_detail)
     WHERE e.execution_id = u.execution_id
 ), done AS (
     DELETE FROM inbox AS i USING me, unnest($44::smallint[], $45::uuid[], $46::uuid[]) AS d(shard, command_id, gate)
@@ -176,7 +177,8 @@ pub(super) async fn send(
     let query = bind_cuts(query, parts);
     let query = bind_waits(query, parts);
     let query = bind_mail(query, parts);
-    let row = bind_correlations(query, parts).fetch_one(conn).await?;
+    let query = bind_stuck(bind_correlations(query, parts), parts);
+    let row = query.fetch_one(conn).await?;
     outcomes(&row, parts)
 }
 
@@ -314,6 +316,14 @@ fn bind_mail<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
 fn bind_correlations<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
     let starts = parts.iter().filter_map(Part::insert);
     query.bind(starts.map(|insert| insert.correlation_id.as_deref()).collect::<Vec<_>>())
+}
+
+/// One for each update, in the order of [`bind_updates`].
+fn bind_stuck<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
+    let stuck: Vec<_> = parts.iter().filter_map(Part::update).map(|update| update.stuck.as_ref()).collect();
+    query
+        .bind(stuck.iter().map(|s| s.map(|s| s.reason.as_str())).collect::<Vec<_>>())
+        .bind(stuck.iter().map(|s| s.map(|s| s.detail.as_str())).collect::<Vec<_>>())
 }
 
 fn outcomes(row: &PgRow, parts: &[Part<'_>]) -> sqlx::Result<Option<Vec<Outcome>>> {

@@ -18,7 +18,8 @@ const INSERT: &str =
     coalesce(?16, '{}'), ?17) ON CONFLICT DO NOTHING";
 const UPDATE: &str = "UPDATE executions SET status = ?2, current_phase = coalesce(?3, current_phase), wake_at = ?4,
     completed_at = ?5, allocated_agents = coalesce(?6, allocated_agents), task_states = coalesce(?7, task_states),
-    performance_metrics = coalesce(?8, performance_metrics) WHERE execution_id = ?1";
+    performance_metrics = coalesce(?8, performance_metrics), stuck_reason = ?9, stuck_detail = ?10
+    WHERE execution_id = ?1";
 const SNAPSHOT: &str =
     "UPDATE executions SET snapshot_seq = ?2, snapshot_schema = ?3, snapshot = ?4 WHERE execution_id = ?1";
 const TAKE: &str =
@@ -215,6 +216,8 @@ fn update_execution(tx: &Transaction<'_>, item: &Item, update: &ExecutionUpdate)
         &update.summary.allocated_agents,
         &update.summary.task_states,
         &update.summary.performance_metrics,
+        update.stuck.as_ref().map(|s| &s.reason),
+        update.stuck.as_ref().map(|s| &s.detail),
     ))?;
     if let Some(snapshot) = &update.snapshot {
         tx.prepare_cached(SNAPSHOT)?.execute((id, snapshot.seq, snapshot.schema, &snapshot.body[..]))?;

@@ -19,7 +19,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
     sign: '?',
     columns: "execution_id, tenant, workflow_id, workflow_name, workflow_version, shard, status, current_phase, \
         priority, request_hash, started_at, wake_at, completed_at, allocated_agents, task_states, \
-        performance_metrics, correlation_id",
+        performance_metrics, correlation_id, stuck_reason, stuck_detail",
     has_agent: "EXISTS (SELECT 1 FROM json_each(allocated_agents) AS a WHERE a.value = {})",
 };
 
@@ -159,6 +159,15 @@ impl Executions for SqliteJournal {
             AND completed_at IS NULL AND wake_at < 9223372036854775807)) FROM json_each(?1) AS s";
         let earliest: Option<i64> = self.rows(sql, move |q| q.query_row([shards], |row| row.get(0))).await?;
         Ok(earliest.map(Timestamp::from_micros))
+    }
+
+    async fn count_stuck(&self, shard: u16) -> Result<Vec<(String, u64)>> {
+        let sql = "SELECT stuck_reason, count(*) FROM executions
+            WHERE shard = ?1 AND stuck_reason IS NOT NULL GROUP BY stuck_reason";
+        self.rows(sql, move |q| {
+            q.query_map([shard], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?.collect()
+        })
+        .await
     }
 
     async fn count_active(&self, shards: &[u16]) -> Result<u64> {

@@ -1,7 +1,7 @@
 //! Rows of executions: lists, pages, timers, checkpoints.
 
 use base::{CheckpointId, Tenant};
-use store::journal::{CheckpointWrite, Cursor, ExecutionFilter, ExecutionUpdate, Summary, Wake};
+use store::journal::{CheckpointWrite, Cursor, ExecutionFilter, ExecutionUpdate, Stuck, Summary, Wake};
 use uuid::Uuid;
 
 use crate::kit::*;
@@ -103,6 +103,41 @@ async fn filters_combine(kit: Kit) {
     assert_eq!(rest.rows.iter().map(|r| r.execution_id).collect::<Vec<_>>(), [id(2)]);
 }
 
+async fn what_stands_still_is_listed_and_counted_by_reason(kit: Kit) {
+    let me = kit.member("a").await;
+    let stuck =
+        |reason: &str| Some(Stuck { reason: reason.into(), detail: format!("{{\"detail\":\"{reason}\"}}") });
+    let because = |n, pos, reason: &str| {
+        change(n, Some(row(3, pos)), ExecutionUpdate { stuck: stuck(reason), ..update() })
+    };
+    kit.commit(&me, (1..=5).map(start).collect()).await;
+    kit.commit(&me, vec![because(1, 10, "signal"), because(2, 11, "paused"), because(3, 12, "signal")]).await;
+    kit.commit(&me, vec![because(4, 13, "signal")]).await;
+    // One goes on again, one ends.
+    kit.commit(&me, vec![change(1, Some(row(5, 14)), update())]).await;
+    let ended = ExecutionUpdate { status: "completed".into(), completed_at: Some(at(9)), ..update() };
+    kit.commit(&me, vec![change(4, Some(row(5, 15)), ended)]).await;
+    let mut counted = kit.journal.count_stuck(1).await.unwrap();
+    counted.sort();
+    assert_eq!(counted, [("paused".to_owned(), 1), ("signal".to_owned(), 1)]);
+    assert_eq!(kit.journal.count_stuck(2).await.unwrap(), []);
+    let text = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    for (reasons, statuses, want) in [
+        (text(&["signal", "paused", "event"]), vec![], vec![3, 2]),
+        (text(&["paused"]), vec![], vec![2]),
+        (text(&["signal", "paused"]), text(&["executing"]), vec![3, 2]),
+        (text(&["signal"]), text(&["paused"]), vec![]),
+    ] {
+        let filter = ExecutionFilter { stuck: reasons, statuses, ..ExecutionFilter::default() };
+        let page = kit.journal.list_executions(&filter, None, 100).await.unwrap();
+        let seen: Vec<_> = page.rows.iter().map(|row| row.execution_id).collect();
+        assert_eq!(seen, want.into_iter().map(id).collect::<Vec<_>>(), "{filter:?}");
+    }
+    let shown = kit.journal.get_execution(&tenant(), id(2)).await.unwrap().unwrap();
+    assert_eq!(shown.stuck, stuck("paused"));
+    assert_eq!(kit.journal.get_execution(&tenant(), id(1)).await.unwrap().unwrap().stuck, None);
+}
+
 async fn another_tenant_sees_nothing(kit: Kit) {
     let me = kit.member("a").await;
     kit.commit(&me, vec![start(1)]).await;
@@ -194,6 +229,7 @@ async fn a_checkpoint_is_committed_with_its_events(kit: Kit) {
 on_every_backend!(
     pages_are_stable_while_rows_come,
     filters_combine,
+    what_stands_still_is_listed_and_counted_by_reason,
     another_tenant_sees_nothing,
     a_workflow_knows_its_newest_and_its_active,
     only_hot_executions_are_recovered,

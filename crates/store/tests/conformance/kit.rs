@@ -137,6 +137,7 @@ pub(crate) fn update() -> ExecutionUpdate {
         summary: Summary::default(),
         snapshot: None,
         release_exclusive: None,
+        stuck: None,
     }
 }
 

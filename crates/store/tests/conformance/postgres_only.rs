@@ -370,6 +370,7 @@ async fn lists_and_timers_walk_an_index() {
             "executions_workflow",
         ),
         (ExecutionFilter { correlation_id: Some("order-10".into()), ..all() }, "executions_correlation"),
+        (ExecutionFilter { stuck: vec!["signal".into()], ..all() }, "executions_stuck"),
     ] {
         let plan = journal.explain_list(&filter, after).await.unwrap().join("\n");
         assert!(plan.contains(index) && !plan.contains("Sort") && !plan.contains("Seq Scan"), "{plan}");

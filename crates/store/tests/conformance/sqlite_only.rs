@@ -97,6 +97,7 @@ async fn lists_and_timers_walk_an_index() {
         (ExecutionFilter { statuses: status, ..all() }, "executions_status"),
         (ExecutionFilter { workflow_id: Some(workflow()), ..all() }, "executions_workflow"),
         (ExecutionFilter { correlation_id: Some("order-1".into()), ..all() }, "executions_correlation"),
+        (ExecutionFilter { stuck: vec!["signal".into()], ..all() }, "executions_stuck"),
     ] {
         let plan = journal.explain_list(&filter, after).await.unwrap().join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
@@ -105,6 +106,9 @@ async fn lists_and_timers_walk_an_index() {
         ExecutionFilter { statuses: vec!["paused".into(), "executing".into()], ..ExecutionFilter::default() };
     let plan = journal.explain_list(&several, None).await.unwrap().join("; ");
     assert_eq!(plan.matches("executions_status").count(), 2, "{plan}");
+    let several = ExecutionFilter { stuck: vec!["signal".into(), "event".into()], ..all() };
+    let plan = journal.explain_list(&several, after).await.unwrap().join("; ");
+    assert_eq!(plan.matches("executions_stuck").count(), 2, "{plan}");
     let plan = journal.explain_due().await.unwrap().join("; ");
     assert!(plan.contains("executions_open (shard=? AND wake_at<?)"), "{plan}");
     assert!(journal.find_execution(id(1)).await.unwrap().is_none());

@@ -172,6 +172,8 @@ fn an_execution_says_what_it_waits_for_and_what_frees_it() {
         created(json!({})),
     );
     assert_eq!(run.state.stuck(9)[0].why, Why::Queued);
+    let foremost = |run: &Run| run.state.stalled().map(|r| r.why.as_str());
+    assert_eq!(foremost(&run), Some("queued"));
     run.step(Input::Admit);
     run.send("a");
     run.no_agent("b", "nobody is registered");
@@ -180,10 +182,14 @@ fn an_execution_says_what_it_waits_for_and_what_frees_it() {
     let event = &run.state.stuck(99)[2];
     assert_eq!((event.why.command(), event.task.as_ref().unwrap().1.as_str()), (Some("publish"), "e"));
     assert!(matches!(&event.why, Why::Event { topic, key: Some(key), .. } if topic == "t" && &**key == "k"));
+    assert_eq!(foremost(&run), None, "an agent works for it");
     run.ask("a", "which?");
+    assert_eq!(foremost(&run), Some("input"), "what somebody has to do comes first");
     run.pause();
     assert_eq!(names(&run)[..2], ["paused", "input"]);
+    assert_eq!(foremost(&run), Some("paused"));
     assert_eq!(run.state.stuck(1).len(), 1);
+    assert!(names(&run).iter().all(|name| Why::ALL.contains(name)));
     run.cancel().unwrap();
-    assert_eq!(run.state.stuck(9), []);
+    assert_eq!((run.state.stuck(9), run.state.stalled()), (vec![], None));
 }

@@ -1,14 +1,18 @@
 //! Dead letters: messages that a consumer gave up on.
 
 use api::Fault;
-use base::CallContext;
-use bus::{Message, Stream};
-use proto::{common::v1::PageRequest, executor::v1 as pb};
+use base::{CallContext, ErrorCode, ExecutionId};
+use bus::{Family, Message, Stream};
+use prost::Message as _;
+use proto::{common::v1::PageRequest, executor::v1 as pb, log::v1::InboxLetter};
+use serde_json::json;
 use store::journal::{DeadLetter, LetterState};
+use uuid::Uuid;
+use workflow::{Assignment, CallKey};
 
 use crate::{engine::away, topics::TRIGGERS};
 
-use super::App;
+use super::{App, StartRequest};
 
 impl App {
     /// A page of dead letters, by id.
@@ -41,13 +45,15 @@ impl App {
         found.ok_or_else(|| Fault::not_found("dead letter", id))
     }
 
-    /// Puts a dead letter back on its stream (one of a trigger: makes the start it tells of), then marks it: a crash between the two sends it twice, and consumers
-    /// drop what they have seen.
+    /// Puts a dead letter back on its stream (one of a trigger: makes the start it tells of; one of a compensation that
+    /// failed: makes its call again, as an execution of its own), then marks it: a crash between the two does it twice,
+    /// and consumers drop what they have seen.
     pub async fn redrive(&self, context: &CallContext, id: &str) -> Result<pb::DeadLetter, Fault> {
         let mut letter = self.letter(context, id).await?;
-        match self.topics.get().filter(|_| letter.consumer == TRIGGERS) {
-            Some(topics) => topics.redrive(letter.body.clone()).await?,
-            None => self.put_back(&letter).await?,
+        match (self.topics.get(), failed_undo(&letter)) {
+            (Some(topics), _) if letter.consumer == TRIGGERS => topics.redrive(letter.body.clone()).await?,
+            (_, Some(failed)) => self.undo_again(context, &letter, &failed).await?,
+            _ => self.put_back(&letter).await?,
         }
         self.journal
             .mark_dead_letter(&context.tenant, letter.id, LetterState::Redriven)
@@ -55,6 +61,36 @@ impl App {
             .map_err(away)?;
         letter.state = LetterState::Redriven;
         Ok(wire(letter))
+    }
+
+    /// Calls the agent that could not undo a task once more, with the same input: an execution of its own, the same one
+    /// for every repeat, tied to the one that it mends by its correlation id.
+    async fn undo_again(
+        &self,
+        context: &CallContext,
+        letter: &DeadLetter,
+        failed: &InboxLetter,
+    ) -> Result<(), Fault> {
+        let id = Uuid::from_slice(&failed.execution).map_err(|_| Fault::internal())?;
+        let (_, state) = self.folded_with_plan(context, ExecutionId::new(id)).await?;
+        let call = state.find_task(&format!("{}:compensate", failed.task)).map(|task| CallKey::new(task, 0));
+        let attempt = call.and_then(|call| state.call(call)?.current.clone());
+        let (Some(call), Some(attempt)) = (call, attempt) else {
+            let words =
+                format!("the compensation of task {} never reached an agent: undo it by hand", failed.task);
+            return Err(Fault::new(ErrorCode::InvalidState, words));
+        };
+        let input = state.call_input(call).map_err(|e| Fault::new(ErrorCode::InvalidState, e.to_string()))?;
+        let definition = undoing(&failed.workflow, &attempt.to);
+        let start = StartRequest {
+            inline: Some((definition, "json".into())),
+            input: Some(input),
+            key: format!("redrive/{}", letter.id),
+            correlation_id: id.to_string(),
+            metadata_json: json!({"redrives": letter.id}).to_string(),
+            ..StartRequest::default()
+        };
+        self.start(context, start).await.map(drop)
     }
 
     async fn put_back(&self, letter: &DeadLetter) -> Result<(), Fault> {
@@ -70,6 +106,22 @@ impl App {
         Stream::parse(&letter.stream)
             .ok_or_else(|| Fault::bad("id", format!("its stream {:?} is unknown", letter.stream)))
     }
+}
+
+/// The compensation that failed, when the letter tells of one.
+fn failed_undo(letter: &DeadLetter) -> Option<InboxLetter> {
+    let of_commands = Stream::parse(&letter.stream).is_some_and(|stream| stream.family() == Family::Commands);
+    let body = InboxLetter::decode(letter.body.clone()).ok().filter(|_| of_commands)?;
+    (body.execution.len() == 16 && !body.task.is_empty()).then_some(body)
+}
+
+/// A definition of one call: to the agent that failed, for what it failed at.
+fn undoing(workflow: &str, to: &Assignment) -> String {
+    let mut task = json!({"id": "undo", "agent_id": to.agent.as_str(), "input_from": "execution"});
+    if !to.capability.is_empty() {
+        task["capability"] = json!(&*to.capability);
+    }
+    json!({"name": format!("undo-{workflow}"), "tasks": [task]}).to_string()
 }
 
 fn wire(letter: DeadLetter) -> pb::DeadLetter {

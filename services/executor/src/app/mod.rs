@@ -37,6 +37,10 @@ pub struct Defaults {
     pub allocation_timeout: Duration,
     /// A checkpoint is recorded this often.
     pub checkpoint_every: Duration,
+    /// An event that comes before its wait is kept for this long.
+    pub event_ttl: Duration,
+    /// How long all compensation may take; 0 = as long as it takes.
+    pub compensation_timeout: Duration,
     /// Retry policy of tasks that have none.
     pub retry: RetryPolicy,
     /// Largest input.

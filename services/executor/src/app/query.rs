@@ -1,11 +1,11 @@
 //! Questions: from the owner's memory while an execution is hot, else from its log.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use api::Fault;
 use base::{CallContext, ExecutionId, WorkflowId};
 use store::journal::{Cursor, ExecutionFilter, ExecutionRow, Page};
-use workflow::{Status, fold};
+use workflow::{Status, Why, fold};
 
 use crate::{
     engine::{ExecutionView, PublicEvent, away, present, view},
@@ -23,6 +23,10 @@ pub struct ListQuery {
     pub workflow: Option<WorkflowId>,
     /// Given with the start; empty = any.
     pub correlation_id: String,
+    /// Only those in which nothing goes on.
+    pub stuck: bool,
+    /// For these reasons; empty = any.
+    pub stuck_reasons: Vec<String>,
     /// Where the page begins.
     pub after: Option<Cursor>,
     /// Rows wanted.
@@ -123,7 +127,8 @@ impl App {
     /// A page of executions, newest first.
     pub async fn list(&self, context: &CallContext, query: ListQuery) -> Result<Page<ExecutionRow>, Fault> {
         let statuses = match query.statuses.as_slice() {
-            [] if !query.correlation_id.is_empty() => Vec::new(),
+            // What stands still is active.
+            [] if !query.correlation_id.is_empty() || query.stuck => Vec::new(),
             [] => ACTIVE.map(|s| s.as_str().to_owned()).to_vec(),
             [all] if all == "all" => Vec::new(),
             given => {
@@ -134,7 +139,17 @@ impl App {
                 given.to_vec()
             }
         };
+        let stuck = match (query.stuck, query.stuck_reasons) {
+            (false, _) => Vec::new(),
+            (true, none) if none.is_empty() => Why::ALL.map(str::to_owned).to_vec(),
+            (true, given) => given,
+        };
+        if let Some(unknown) = stuck.iter().find(|reason| !Why::ALL.contains(&reason.as_str())) {
+            let known = Why::ALL.join(", ");
+            return Err(Fault::bad("stuck_reasons", format!("{unknown:?} is not one of {known}")));
+        }
         let filter = ExecutionFilter {
+            stuck,
             tenant: context.tenant.clone(),
             workflow_id: query.workflow,
             statuses,
@@ -143,6 +158,13 @@ impl App {
         };
         let limit = if query.limit == 0 { 50 } else { query.limit.min(1000) };
         self.journal.list_executions(&filter, query.after, limit).await.map_err(away)
+    }
+
+    /// Places in the start queue of those rows that wait for one and are looked after here.
+    pub(crate) fn queue_places(&self, rows: &[ExecutionRow]) -> HashMap<ExecutionId, u32> {
+        let queued = |row: &&ExecutionRow| row.status == Status::Planning.as_str();
+        let ids: Vec<_> = rows.iter().filter(queued).map(|row| row.execution_id).collect();
+        self.engine.queue_places(&ids)
     }
 
     /// Events after `after_seq`, oldest first.

@@ -235,7 +235,11 @@ impl App {
             candidates: allotted.candidates.clone(),
             estimated: allotted.estimated,
             default_retry: self.defaults.retry.clone(),
-            settings: workflow::Settings::default(),
+            settings: workflow::Settings {
+                event_ttl: self.defaults.event_ttl,
+                saga_timeout: self.defaults.compensation_timeout,
+                ..workflow::Settings::default()
+            },
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use api::log::{CallResult, decode_result, encode_result};
+use api::log::{CallCost, CallResult, decode_result, encode_result};
 use base::{ErrorCode, ExecutionId};
 use bytes::Bytes;
 use proto::executor::internal::v1 as pb;
@@ -98,7 +98,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut errands: mpsc::UnboundedReceiver<
 
 impl Inner {
     async fn bring(&self, report: ForeignReport) {
-        let may_get_lost = !matches!(report.report, CallReport::Done { .. });
+        let may_get_lost = !matches!(report.report, CallReport::Done { .. } | CallReport::Used { .. });
         let Some(encoded) = encode(&report.report) else { return };
         let (mut pause, mut tries) = (PAUSE.0, 0);
         loop {
@@ -149,31 +149,33 @@ impl Inner {
 }
 
 fn encode(report: &CallReport) -> Option<Bytes> {
-    let (result, call_us) = match report.clone() {
+    let (result, cost) = match report.clone() {
         CallReport::Progress { .. } => return None,
         CallReport::Bound { agent_task_id, context_id } => {
-            (CallResult::Bound { agent_task_id, context_id }, 0)
+            (CallResult::Bound { agent_task_id, context_id }, CallCost::default())
         }
-        CallReport::Done { outcome, call_us } => match outcome {
-            CallOutcome::Completed(output) => (CallResult::Done(output), call_us),
+        CallReport::Used { usage } => (CallResult::Used, CallCost { usage, ..CallCost::default() }),
+        CallReport::Done { outcome, cost } => match outcome {
+            CallOutcome::Completed(output) => (CallResult::Done(output), cost),
             CallOutcome::Failed { class, message, outcome_known, retry_after } => {
-                (CallResult::Failed { class, message, outcome_known, retry_after }, call_us)
+                (CallResult::Failed { class, message, outcome_known, retry_after }, cost)
             }
             CallOutcome::InputRequired { prompt, agent_task_id, context_id } => {
-                (CallResult::Input { prompt, agent_task_id, context_id }, call_us)
+                (CallResult::Input { prompt, agent_task_id, context_id }, cost)
             }
         },
     };
-    Some(encode_result(&result, call_us))
+    Some(encode_result(&result, cost))
 }
 
 /// Reads what another member brought.
 pub(crate) fn decode(bytes: Bytes) -> Result<CallReport, api::Fault> {
-    let (result, call_us) = decode_result(bytes).map_err(|e| api::Fault::bad("result", e))?;
+    let (result, cost) = decode_result(bytes).map_err(|e| api::Fault::bad("result", e))?;
     let outcome = match result {
         CallResult::Bound { agent_task_id, context_id } => {
             return Ok(CallReport::Bound { agent_task_id, context_id });
         }
+        CallResult::Used => return Ok(CallReport::Used { usage: cost.usage }),
         CallResult::Done(output) => CallOutcome::Completed(output),
         CallResult::Failed { class, message, outcome_known, retry_after } => {
             CallOutcome::Failed { class, message, outcome_known, retry_after }
@@ -182,5 +184,5 @@ pub(crate) fn decode(bytes: Bytes) -> Result<CallReport, api::Fault> {
             CallOutcome::InputRequired { prompt, agent_task_id, context_id }
         }
     };
-    Ok(CallReport::Done { outcome, call_us })
+    Ok(CallReport::Done { outcome, cost })
 }

@@ -1,7 +1,7 @@
 //! How many executions run at once, and who waits for a place.
 //!
-//! The places of the replica are soft: its share of the cluster's. The places of a workflow that limits itself are hard:
-//! among others a replica uses those that it was lent.
+//! The places of the replica, and those of a tenant in it, are soft: its share of the cluster's. The places of a workflow
+//! that limits itself are hard: among others a replica uses those that it was lent.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use base::{ExecutionId, WorkflowId};
+use base::{ExecutionId, Tenant, WorkflowId};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -29,12 +29,45 @@ pub(crate) enum Admitted {
     Queued(u32),
     /// The queue is full.
     Full,
+    /// As many starts of the tenant wait as may.
+    TenantFull,
+}
+
+/// What an execution takes a place of.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) tenant: Tenant,
+    pub(crate) workflow: WorkflowId,
+    /// Executions of the workflow at once.
+    pub(crate) limit: Option<u32>,
+}
+
+/// What each tenant may have over the whole cluster; 0 = no limit of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quota {
+    /// Executions at once.
+    pub(crate) running: u32,
+    /// Starts that wait.
+    pub(crate) queued: u32,
+}
+
+impl Quota {
+    /// The part of a replica that owns `owned` of `all` shards.
+    fn share(self, owned: u32, all: u32) -> Self {
+        let part = |whole| if whole == 0 { 0 } else { share_of(whole, owned, all) };
+        Self { running: part(self.running), queued: part(self.queued) }
+    }
+}
+
+/// At least one.
+fn share_of(whole: u32, owned: u32, all: u32) -> u32 {
+    let share = (u64::from(whole) * u64::from(owned)).div_ceil(u64::from(all.max(1)));
+    u32::try_from(share).unwrap_or(u32::MAX).max(1)
 }
 
 struct Waiter {
     id: ExecutionId,
-    workflow: WorkflowId,
-    limit: Option<u32>,
+    claim: Claim,
     lane: mpsc::UnboundedSender<Msg>,
 }
 
@@ -52,6 +85,10 @@ pub(crate) struct PlaceDemand {
 #[derive(Default)]
 struct Inner {
     active: u32,
+    /// This replica's part of what each tenant may have.
+    quota: Quota,
+    /// Executions that run and starts that wait, by tenant; kept while tenants have a quota.
+    by_tenant: HashMap<Tenant, (u32, u32)>,
     /// Executions that run, of workflows that limit themselves.
     by_workflow: HashMap<WorkflowId, PlaceDemand>,
     /// Places that other replicas lend to this one, none where absent; `None` = it is alone: all.
@@ -85,19 +122,22 @@ pub(crate) struct Admission {
     /// This replica's share of them.
     max: AtomicU32,
     queue_max: u32,
+    /// Of the whole cluster.
+    quota: Quota,
     /// What is wanted or used of lent places has changed.
     wanting: Notify,
     inner: Mutex<Inner>,
 }
 
 impl Admission {
-    pub(crate) fn new(max: u32, queue_max: u32) -> Self {
+    pub(crate) fn new(max: u32, queue_max: u32, quota: Quota) -> Self {
         Self {
+            quota,
             whole: max.max(1),
             max: AtomicU32::new(max.max(1)),
             queue_max,
             wanting: Notify::new(),
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner { quota, ..Inner::default() }),
         }
     }
 
@@ -117,9 +157,10 @@ impl Admission {
 
     /// This replica owns `owned` of `all` shards: its share of the places.
     pub(crate) fn set_share(&self, owned: u32, all: u32) {
-        let share = (u64::from(self.whole) * u64::from(owned)).div_ceil(u64::from(all.max(1)));
-        self.max.store(u32::try_from(share).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
-        self.lock().admit_next(self.places());
+        self.max.store(share_of(self.whole, owned, all), Ordering::Relaxed);
+        let mut inner = self.lock();
+        inner.quota = self.quota.share(owned, all);
+        inner.admit_next(self.places());
     }
 
     /// Active, its maximum, queued, its maximum.
@@ -128,39 +169,43 @@ impl Admission {
         (inner.active, self.places(), inner.queue.len() as u32, self.queue_max)
     }
 
-    /// A place for an execution, now or later. `limit`: executions of the workflow at once. `must`: it is on disk
-    /// already and cannot be refused.
+    /// A place for an execution, now or later. `must`: it is on disk already and cannot be refused.
     pub(crate) fn enter(
         &self,
         id: ExecutionId,
-        workflow: WorkflowId,
-        limit: Option<u32>,
+        claim: Claim,
         priority: i32,
         must: bool,
         lane: &mpsc::UnboundedSender<Msg>,
     ) -> Admitted {
         let mut inner = self.lock();
-        let known = inner.settling == 0 || (!must && limit.is_none());
-        if known && inner.room(self.places(), workflow, limit) {
-            inner.take(workflow, limit);
+        let limited = claim.limit.is_some();
+        let known = inner.settling == 0 || (!must && !limited);
+        if known && inner.room(self.places(), &claim) {
+            inner.take(&claim);
             return Admitted::Now;
+        }
+        let waits = inner.by_tenant.get(&claim.tenant).map_or(0, |of| of.1);
+        if !must && inner.quota.queued > 0 && waits >= inner.quota.queued {
+            return Admitted::TenantFull;
         }
         if !must && inner.queue.len() as u32 >= self.queue_max {
             return Admitted::Full;
         }
         inner.next += 1;
         let place = (-i64::from(priority), inner.next);
-        inner.queue.insert(place, Waiter { id, workflow, limit, lane: lane.clone() });
+        inner.count(&claim.tenant, 0, 1);
+        inner.queue.insert(place, Waiter { id, claim, lane: lane.clone() });
         inner.places.insert(id, place);
-        if limit.is_some() && inner.lent.is_some() {
+        if limited && inner.lent.is_some() {
             self.wanting.notify_one();
         }
         Admitted::Queued(inner.queue.range(..=place).count() as u32)
     }
 
     /// Takes a place without asking: the execution ran before this process did.
-    pub(crate) fn resume(&self, workflow: WorkflowId, limit: Option<u32>) {
-        self.lock().take(workflow, limit);
+    pub(crate) fn resume(&self, claim: &Claim) {
+        self.lock().take(claim);
     }
 
     /// Place in the queue, from 1; 0 = not queued.
@@ -169,12 +214,26 @@ impl Admission {
         inner.places.get(&id).map_or(0, |place| inner.queue.range(..=*place).count() as u32)
     }
 
+    /// Places in the queue, from 1, of those that stand in it: one walk, whatever their number.
+    pub(crate) fn positions(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, u32> {
+        let inner = self.lock();
+        let wanted: HashMap<(i64, u64), ExecutionId> =
+            ids.iter().filter_map(|id| Some((*inner.places.get(id)?, *id))).collect();
+        match wanted.is_empty() {
+            true => HashMap::new(),
+            false => {
+                (1..).zip(inner.queue.keys()).filter_map(|(n, at)| Some((*wanted.get(at)?, n))).collect()
+            }
+        }
+    }
+
     /// An execution ended or was put aside: its place goes to the next that may run.
-    pub(crate) fn leave(&self, workflow: WorkflowId, limit: Option<u32>) {
+    pub(crate) fn leave(&self, claim: &Claim) {
         let mut inner = self.lock();
         inner.active = inner.active.saturating_sub(1);
-        if limit.is_some() {
-            inner.give_back(workflow);
+        inner.count(&claim.tenant, -1, 0);
+        if claim.limit.is_some() {
+            inner.give_back(claim.workflow);
             if inner.lent.is_some() {
                 self.wanting.notify_one();
             }
@@ -184,11 +243,11 @@ impl Admission {
 
     /// The shard of an execution that runs is about to leave: its place of the workflow stays counted here for a while
     /// after [`Admission::leave`].
-    pub(crate) fn departs(&self, workflow: WorkflowId, limit: Option<u32>) {
-        if let Some(limit) = limit {
+    pub(crate) fn departs(&self, claim: &Claim) {
+        if let Some(limit) = claim.limit {
             let mut inner = self.lock();
-            inner.take_of_workflow(workflow, limit);
-            inner.departed.push((Instant::now(), workflow));
+            inner.take_of_workflow(claim.workflow, limit);
+            inner.departed.push((Instant::now(), claim.workflow));
         }
     }
 
@@ -218,8 +277,8 @@ impl Admission {
         }
         let mut demand = inner.by_workflow.clone();
         for waiter in inner.queue.values() {
-            if let Some(limit) = waiter.limit {
-                let of = demand.entry(waiter.workflow).or_default();
+            if let Some(limit) = waiter.claim.limit {
+                let of = demand.entry(waiter.claim.workflow).or_default();
                 (of.limit, of.want) = (of.limit.max(limit), of.want + 1);
             }
         }
@@ -242,34 +301,52 @@ impl Admission {
     /// Whether an execution waits that only a place from others can let in.
     pub(crate) fn waits_for_others(&self) -> bool {
         let inner = self.lock();
-        inner.lent.is_some() && inner.queue.values().any(|w| w.limit.is_some())
+        inner.lent.is_some() && inner.queue.values().any(|w| w.claim.limit.is_some())
     }
 
     /// An execution ended before it ran.
     pub(crate) fn forget(&self, id: ExecutionId) {
         let mut inner = self.lock();
-        if let Some(place) = inner.places.remove(&id) {
-            inner.queue.remove(&place);
+        if let Some(waiter) = inner.places.remove(&id).and_then(|place| inner.queue.remove(&place)) {
+            inner.count(&waiter.claim.tenant, 0, -1);
         }
     }
 }
 
 impl Inner {
-    fn room(&self, max: u32, workflow: WorkflowId, limit: Option<u32>) -> bool {
+    fn room(&self, max: u32, claim: &Claim) -> bool {
+        let Claim { tenant, workflow, limit } = claim;
+        let runs = || self.by_tenant.get(tenant).map_or(0, |of| of.0);
+        if self.quota.running > 0 && runs() >= self.quota.running {
+            return false;
+        }
         let own = limit.is_none_or(|limit| {
             let may = match &self.lent {
                 None => limit,
-                Some(lent) => lent.get(&workflow).map_or(0, |n| (*n).min(limit)),
+                Some(lent) => lent.get(workflow).map_or(0, |n| (*n).min(limit)),
             };
-            self.by_workflow.get(&workflow).map_or(0, |of| of.in_use) < may
+            self.by_workflow.get(workflow).map_or(0, |of| of.in_use) < may
         });
         self.active < max && own
     }
 
-    fn take(&mut self, workflow: WorkflowId, limit: Option<u32>) {
+    fn take(&mut self, claim: &Claim) {
         self.active += 1;
-        if let Some(limit) = limit {
-            self.take_of_workflow(workflow, limit);
+        self.count(&claim.tenant, 1, 0);
+        if let Some(limit) = claim.limit {
+            self.take_of_workflow(claim.workflow, limit);
+        }
+    }
+
+    /// More or fewer executions of the tenant run, or wait.
+    fn count(&mut self, tenant: &Tenant, running: i32, queued: i32) {
+        if (self.quota.running, self.quota.queued) == (0, 0) {
+            return;
+        }
+        let of = self.by_tenant.entry(tenant.clone()).or_default();
+        *of = (of.0.saturating_add_signed(running), of.1.saturating_add_signed(queued));
+        if *of == (0, 0) {
+            self.by_tenant.remove(tenant);
         }
     }
 
@@ -289,16 +366,13 @@ impl Inner {
 
     fn admit_next(&mut self, max: u32) {
         while self.settling == 0 && self.active < max {
-            let next =
-                self.queue.iter().find(|(_, w)| self.room(max, w.workflow, w.limit)).map(|(place, _)| *place);
+            let next = self.queue.iter().find(|(_, w)| self.room(max, &w.claim)).map(|(place, _)| *place);
             let Some(waiter) = next.and_then(|place| self.queue.remove(&place)) else { return };
-            self.places.remove(&waiter.id);
-            self.take(waiter.workflow, waiter.limit);
-            let _ = waiter.lane.send(Msg::Admitted {
-                id: waiter.id,
-                workflow: waiter.workflow,
-                limit: waiter.limit,
-            });
+            let Waiter { id, claim, lane } = waiter;
+            self.places.remove(&id);
+            self.count(&claim.tenant, 0, -1);
+            self.take(&claim);
+            let _ = lane.send(Msg::Admitted { id, claim });
         }
     }
 }

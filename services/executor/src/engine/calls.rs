@@ -2,11 +2,12 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
+use api::log::CallCost;
 use async_trait::async_trait;
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
 use futures::FutureExt as _;
 use uuid::Uuid;
-use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, State};
+use workflow::{Assignment, Attempt, CallKey, CallPhase, Effect, Input, State, Usage};
 
 use super::{
     crash,
@@ -245,10 +246,15 @@ impl Lane {
             });
             crash::point("answered-not-committed");
             // The slot is free before the lane hears of it: the next call may take it in the same step.
-            if !own.ended(&outcome) {
-                return;
-            }
-            let report = CallReport::Done { outcome, call_us: begun.elapsed().as_micros() as u64 };
+            let (wanted, usage) = (own.ended(&outcome), own.usage());
+            let report = match (wanted, usage) {
+                (true, usage) => {
+                    let call_us = begun.elapsed().as_micros() as u64;
+                    CallReport::Done { outcome, cost: CallCost { call_us, usage: usage.unwrap_or_default() } }
+                }
+                (false, Some(usage)) => CallReport::Used { usage },
+                (false, None) => return,
+            };
             let _ = tx.send(Msg::Call { id, call, attempt: number, report }).await;
         });
         if let Some(hot) = self.hot.get_mut(&id) {
@@ -304,7 +310,8 @@ impl Lane {
             CallReport::Bound { agent_task_id, context_id } => {
                 self.feed_fact(id, &Input::Bound { call, attempt, agent_task_id, context_id });
             }
-            CallReport::Done { outcome, call_us } => {
+            CallReport::Used { usage } => self.feed_fact(id, &Input::Used { call, attempt, usage }),
+            CallReport::Done { outcome, cost: CallCost { call_us, usage } } => {
                 if let Some(hot) = self.hot.get_mut(&id)
                     && hot.open.get(&call).is_some_and(|open| open.attempt == attempt)
                 {
@@ -314,6 +321,11 @@ impl Lane {
                 if let Some((_, open)) = self.current(id, call) {
                     let failed = matches!(outcome, CallOutcome::Failed { .. });
                     self.shared.measured.record(&open.to.instance, failed, call_us);
+                }
+                // With the outcome in one step, and before it: what follows is held to what is left. A call that asks goes
+                // on, and tells its whole cost at its end.
+                if usage != Usage::default() && !matches!(outcome, CallOutcome::InputRequired { .. }) {
+                    self.feed_fact(id, &Input::Used { call, attempt, usage });
                 }
                 self.call_done(id, call, attempt, outcome, call_us);
                 self.measure(id);
@@ -475,6 +487,9 @@ impl CallSink for LaneSink {
         }
         let report = CallReport::Bound { agent_task_id, context_id };
         let _ = self.tx.send(Msg::Call { id: self.id, call: self.call, attempt: self.attempt, report }).await;
+    }
+    fn used(&self, usage: Usage) {
+        self.cell.used(usage);
     }
     fn progress(&self, share: f64, text: &str) {
         if self.cell.is_cut() {

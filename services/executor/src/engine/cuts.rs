@@ -24,7 +24,7 @@ use tokio::{
     task::AbortHandle,
 };
 use uuid::Uuid;
-use workflow::{Attempt, CallKey, CallPhase, Effect};
+use workflow::{Attempt, CallKey, CallPhase, Effect, Usage};
 
 use super::{
     EngineShared,
@@ -33,6 +33,7 @@ use super::{
     dispatch::Permit,
     hot::{Hot, OpenCall},
     lane::Lane,
+    msg::{CallReport, Msg},
 };
 use crate::call::{CallOutcome, CallRequest, CancelRequest, Told};
 
@@ -54,6 +55,8 @@ pub(crate) struct CallCell {
     cut: AtomicBool,
     /// It ended with an outcome that leaves nothing open at the agent.
     settled: AtomicBool,
+    /// What it has cost, as the agent says.
+    usage: Mutex<Option<Usage>>,
 }
 
 impl CallCell {
@@ -65,7 +68,16 @@ impl CallCell {
             permit: Mutex::new(Some(permit)),
             cut: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            usage: Mutex::default(),
         })
+    }
+
+    pub(crate) fn used(&self, usage: Usage) {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_slot_back(&self) {
@@ -122,10 +134,19 @@ pub(crate) struct Cut {
     running: Option<Running>,
     /// Its row, when it is over for good.
     row: Option<(u16, Uuid)>,
+    /// Where what it has cost is told; of a call that is over for good.
+    bill: Option<Bill>,
     /// It is tried again, under the same message id: a later cancel could hit the next attempt.
     once: bool,
     /// Another living process made it and was asked to end it.
     elsewhere: bool,
+}
+
+/// Whose lane is told what a call has cost.
+struct Bill {
+    lane: mpsc::Sender<Msg>,
+    call: CallKey,
+    attempt: u32,
 }
 
 impl Lane {
@@ -156,6 +177,7 @@ impl Lane {
             at: hot.state.time(),
             running: own.map(OpenCall::cut).filter(|_| over),
             row: over.then_some((hot.shard, message_id)),
+            bill: over.then(|| Bill { lane: self.tx.clone(), call, attempt: number }),
             once: !over,
             message_id: message_id.to_string(),
             elsewhere: links.is_some(),
@@ -179,6 +201,7 @@ impl Lane {
             at: self.now(),
             running: Some(open.cut()),
             row: None,
+            bill: Some(Bill { lane: self.tx.clone(), call, attempt }),
             once: false,
             elsewhere: false,
         });
@@ -298,6 +321,8 @@ impl EngineShared {
                 at: cut.cut_at,
                 running: None,
                 row: Some((shard, cut.call)),
+                // Which attempt of which call it was is not written: what it cost is known to the agent alone.
+                bill: None,
                 once: false,
                 elsewhere: false,
             });
@@ -362,6 +387,14 @@ impl EngineShared {
             };
             let why = match told {
                 Told::Yes => return End::Told,
+                Told::Spent(usage) => {
+                    if let Some(Bill { lane, call, attempt }) = &cut.bill {
+                        let report = CallReport::Used { usage };
+                        let (id, call, attempt) = (cut.execution, *call, *attempt);
+                        let _ = lane.send(Msg::Call { id, call, attempt, report }).await;
+                    }
+                    return End::Told;
+                }
                 Told::Unnamed(_) if cut.elsewhere => return End::Elsewhere,
                 Told::Unnamed(why) if !runs => return End::GivenUp(why),
                 Told::Unnamed(why) | Told::Away(why) => why,

@@ -88,6 +88,16 @@ pub(crate) enum Acquired {
     Full,
 }
 
+/// What the fleet lacks for a call.
+pub(crate) enum Lack {
+    /// An agent that can do it.
+    Nobody(String),
+    /// One that takes calls: such that can do it exist and are not well.
+    Unwell(String),
+    /// A free instance.
+    Room,
+}
+
 /// The right to one call at one instance. Dropping it gives the slot back.
 pub(crate) struct Permit {
     dispatcher: Arc<Dispatcher>,
@@ -129,6 +139,8 @@ struct Slot {
 struct Matched {
     candidates: Arc<[Candidate]>,
     nobody: Option<String>,
+    /// Somebody is there, and takes no calls now.
+    unwell: bool,
 }
 
 type Queue = FairQueue<(ExecutionId, CallKey), Tenant, u64, (Arc<NeedClass>, Wanted)>;
@@ -227,6 +239,16 @@ impl Dispatcher {
     /// Agents that could do what is asked for, whether they have room or not, best first.
     pub(crate) fn candidates(&self, class: &NeedClass) -> Vec<Arc<AgentEntry>> {
         self.lock().matched(class).candidates.iter().map(|c| c.agent.clone()).collect()
+    }
+
+    /// Why a call of the class would not leave now.
+    pub(crate) fn lack(&self, class: &NeedClass) -> Lack {
+        let mut inner = self.lock();
+        match inner.matched(class) {
+            Matched { nobody: Some(reason), unwell: true, .. } => Lack::Unwell(reason.clone()),
+            Matched { nobody: Some(reason), .. } => Lack::Nobody(reason.clone()),
+            _ => Lack::Room,
+        }
     }
 
     /// A call no longer waits.
@@ -359,11 +381,12 @@ impl Inner {
         let fleet = &self.fleet;
         self.matched.entry(class.id).or_insert_with(|| {
             let found = fleet.matches(&class.need);
+            let unwell = matches!(found.outcome, Outcome::Later(_));
             let nobody = match found.outcome {
                 Outcome::Now => None,
                 Outcome::Later(reason) | Outcome::Never(reason) => Some(reason),
             };
-            Matched { candidates: found.candidates.into(), nobody }
+            Matched { candidates: found.candidates.into(), nobody, unwell }
         })
     }
 

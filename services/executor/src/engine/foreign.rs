@@ -29,6 +29,10 @@ impl Lane {
             return shard.late.push(report);
         }
         let ForeignReport { id, call, attempt, report } = report;
+        // The execution has ended or was put aside: what its call cost is written nevertheless.
+        if matches!(report, CallReport::Used { .. }) && !self.hot.contains_key(&id) {
+            self.load(id, self.shared.shard_of(id), None);
+        }
         match self.loading.get_mut(&id) {
             Some(loading) => loading.waiting.push(Msg::Call { id, call, attempt, report }),
             None => self.call_report(id, call, attempt, report),

@@ -24,7 +24,7 @@ use super::{
     msg::{Flight, Msg},
     present::{checkpoint_data, present, snapshot},
     start::key_taken,
-    view, waits,
+    stuck, view, waits,
 };
 
 /// Pause before payloads are written again after the store was away.
@@ -138,6 +138,15 @@ impl Lane {
 
     fn release(&mut self, shard: u16, flight: Flight) {
         let id = flight.id;
+        if let Some([before, after]) = flight.recount
+            && let Some(shard) = self.shards.get_mut(&shard)
+        {
+            let mut change = stuck::counts_of(&[]);
+            before.into_iter().for_each(|at| change[at] -= 1);
+            after.into_iter().for_each(|at| change[at] += 1);
+            shard.stuck.iter_mut().zip(&change).for_each(|(all, by)| *all += by);
+            self.shared.metrics.stuck.add(&change, 1);
+        }
         if flight.pos > 0
             && let Some(hot) = self.hot.get(&id)
         {
@@ -206,7 +215,7 @@ impl Lane {
         }
         let Some(plan) = self.plans.remove(&hot.id) else { return };
         if hot.admitted {
-            self.shared.admission.leave(plan.workflow_id, plan.concurrency());
+            self.shared.admission.leave(&plan.claim(&hot.tenant));
         } else {
             self.shared.admission.forget(hot.id);
         }
@@ -270,9 +279,12 @@ impl super::EngineShared {
             pos: 0,
             mailed: Vec::new(),
             opened: Vec::new(),
+            recount: None,
         };
         item.inbox_done = std::mem::take(&mut pending.inbox_done);
+        let told = hot.told_stuck.clone();
         item.write = row_of(hot, &pending.events, pending.row);
+        flight.recount = stuck::recount(told.as_ref(), hot.told_stuck.as_ref());
         item.cuts = cuts_of(hot, &flight.effects);
         item.mail = mail_of(hot, &pending.events, &flight.effects, self.limits.shards);
         flight.mailed = item.mail.iter().map(|row| row.shard).collect();
@@ -404,6 +416,8 @@ fn row_of(hot: &mut Hot, events: &[workflow::Event], asked: bool) -> Option<Exec
     }
     hot.written = Some(status);
     hot.was_parked = hot.parking;
+    hot.told_stuck = stuck::row_says(hot);
+    let state = &hot.state;
     Some(ExecutionWrite::Update(Box::new(ExecutionUpdate {
         status: Cow::Borrowed(status.as_str()),
         current_phase: Some(state.current_phase().into()),
@@ -412,6 +426,7 @@ fn row_of(hot: &mut Hot, events: &[workflow::Event], asked: bool) -> Option<Exec
         summary: summary(state),
         snapshot: None,
         release_exclusive: hot.exclusive.clone().filter(|_| status.is_final()),
+        stuck: hot.told_stuck.clone(),
     })))
 }
 
@@ -422,7 +437,7 @@ fn candidates(state: &State) -> Summary {
 }
 
 fn summary(state: &State) -> Summary {
-    let m = view::metrics(state, state.time());
+    let (m, spent) = (view::metrics(state, state.time()), state.spent());
     let agents: Vec<&str> = state.agents().map(|a| &**a).collect();
     // Executions with very many tasks keep their task states in the log alone.
     let tasks = (state.tasks().len() <= 1000).then(|| snapshot(state)["tasks"].to_string());
@@ -438,6 +453,9 @@ fn summary(state: &State) -> Summary {
                 "coordination_overhead": m.overhead,
                 "agent_time_ms": m.agent_ms,
                 "retries": m.retries,
+                "spent": {
+                    "calls": spent.calls, "tokens": spent.tokens, "money_micros": spent.money_micros,
+                },
             })
             .to_string(),
         ),

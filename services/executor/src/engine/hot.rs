@@ -126,6 +126,12 @@ pub(crate) struct Hot {
     pub(crate) idle_since: Option<Timestamp>,
     /// The write that puts it aside is on its way.
     pub(crate) parking: bool,
+    /// Since when nothing has happened, as far as somebody looked.
+    pub(crate) quiet_since: Option<Timestamp>,
+    /// Why nothing goes on, as its row is to say.
+    pub(crate) stuck: Option<store::journal::Stuck>,
+    /// What the newest row says about it.
+    pub(crate) told_stuck: Option<store::journal::Stuck>,
     /// The store refused its events once already: it is not read back a second time.
     pub(crate) refused: bool,
     /// Counts it as active as long as it is in memory.
@@ -169,6 +175,9 @@ impl Hot {
             admitted: false,
             idle_since: None,
             parking: false,
+            quiet_since: None,
+            stuck: None,
+            told_stuck: None,
             active: None,
             state,
         }

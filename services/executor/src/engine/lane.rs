@@ -30,6 +30,8 @@ pub(crate) struct Shard {
     pub(crate) unread: Vec<ExecutionId>,
     /// Somebody waits for it to come to rest: nothing new is taken.
     pub(crate) release: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Its executions in which nothing goes on.
+    pub(crate) stuck: super::stuck::Counts,
     /// What calls reported since then; brought to the next owner.
     pub(crate) late: Vec<super::links::ForeignReport>,
 }
@@ -131,6 +133,7 @@ impl Lane {
             }
             if std::mem::take(&mut parking) {
                 self.park_idle();
+                self.notice_stuck();
             }
             self.fire_timers();
             self.commit_dirty();
@@ -172,14 +175,14 @@ impl Lane {
             }
             Msg::Command { .. } => self.command(msg),
             Msg::Loaded { id, shard, ticket, result } => self.loaded(id, shard, ticket, result),
-            Msg::Acquire { shard, next_pos, hot, settling } => {
-                self.acquire_shard(shard, next_pos, hot, &settling);
+            Msg::Acquire { shard, next_pos, hot, stuck, settling } => {
+                self.acquire_shard(shard, next_pos, hot, &stuck, &settling);
             }
             Msg::Release { shard, reply } => self.release_shard(shard, reply),
-            Msg::Admitted { id, workflow, limit } => match self.hot.contains_key(&id) {
+            Msg::Admitted { id, claim } => match self.hot.contains_key(&id) {
                 true => self.admitted(id),
                 // It ended while it waited: the place goes to the next.
-                false => self.shared.admission.leave(workflow, limit),
+                false => self.shared.admission.leave(&claim),
             },
             Msg::Wake { id, shard } => {
                 if self.takes(shard) && !self.hot.contains_key(&id) {
@@ -302,6 +305,7 @@ impl Lane {
             }
         }
         self.idle.remove(&id);
+        self.stirred(id);
         self.mark(id);
         for (call, at) in dispatch {
             self.dispatch(id, call, at);

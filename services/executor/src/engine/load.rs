@@ -101,7 +101,7 @@ impl Lane {
     }
 
     fn insert_loaded(&mut self, id: ExecutionId, shard: u16, loaded: Loaded, refused: Option<String>) {
-        let Loaded { state, tenant, plan, bytes, request_hash, status, parked } = loaded;
+        let Loaded { state, tenant, plan, bytes, request_hash, status, parked, stuck } = loaded;
         let mut hot = Hot::new(state, tenant, shard);
         hot.active = Some(self.shared.metrics.kinds.active(&hot.state));
         hot.waits = super::waits::all(&hot.state);
@@ -112,8 +112,9 @@ impl Lane {
         hot.request_hash = request_hash;
         hot.written = workflow::Status::parse(&status);
         hot.was_parked = true;
+        (hot.stuck, hot.told_stuck) = (stuck.clone(), stuck);
         hot.exclusive = plan.exclusive().then(|| exclusive_key(plan.workflow_id));
-        let (workflow_id, limit) = (plan.workflow_id, plan.concurrency());
+        let claim = plan.claim(&hot.tenant);
         let outstanding = hot.state.outstanding();
         let final_now = hot.state.status().is_final();
         let started = hot.state.started_at().is_some();
@@ -121,11 +122,11 @@ impl Lane {
         self.plans.insert(id, plan);
         if started || final_now {
             hot.admitted = true;
-            self.shared.admission.resume(workflow_id, limit);
+            self.shared.admission.resume(&claim);
         }
         self.hot.insert(id, hot);
         if !started && !final_now {
-            let place = self.shared.admission.enter(id, workflow_id, limit, priority, true, &self.grants_tx);
+            let place = self.shared.admission.enter(id, claim, priority, true, &self.grants_tx);
             if place == super::admission::Admitted::Now {
                 self.admitted(id);
             }
@@ -190,6 +191,7 @@ impl Lane {
         number: u16,
         next_pos: i64,
         hot: Vec<ExecutionId>,
+        stuck: &[(String, u64)],
         settling: &Arc<super::Settling>,
     ) {
         let shard = Shard {
@@ -198,8 +200,10 @@ impl Lane {
             dirty: Vec::new(),
             unread: Vec::new(),
             release: None,
+            stuck: super::stuck::counts_of(stuck),
             late: Vec::new(),
         };
+        self.shared.metrics.stuck.add(&shard.stuck, 1);
         self.shards.insert(number, shard);
         let (shared, tx) = (self.shared.clone(), self.tx.clone());
         self.tickets += 1;
@@ -237,6 +241,7 @@ impl Lane {
     pub(crate) fn finish_release(&mut self, number: u16) {
         crash::point("in-handover");
         let Some(shard) = self.shards.remove(&number) else { return };
+        self.shared.metrics.stuck.add(&shard.stuck, -1);
         let gone: Vec<ExecutionId> = self.hot.values().filter(|h| h.shard == number).map(|h| h.id).collect();
         for id in gone {
             if let Some(mut hot) = self.hot.remove(&id) {
@@ -250,7 +255,7 @@ impl Lane {
                     }
                 }
                 if let Some(plan) = self.plans.get(&id).filter(|_| hot.admitted) {
-                    self.shared.admission.departs(plan.workflow_id, plan.concurrency());
+                    self.shared.admission.departs(&plan.claim(&hot.tenant));
                 }
                 self.drop_place(&hot);
             }
@@ -321,7 +326,9 @@ impl Lane {
             .collect();
         for id in ready {
             self.idle.remove(&id);
+            let stuck = self.why_stuck(id);
             if let Some(hot) = self.hot.get_mut(&id) {
+                hot.stuck = stuck;
                 hot.parking = true;
                 hot.pending.row = true;
             }
@@ -359,6 +366,7 @@ impl EngineShared {
             bytes,
             request_hash: row.request_hash,
             parked: row.wake != store::journal::Wake::Hot,
+            stuck: row.stuck,
             status: row.status,
         }))
     }

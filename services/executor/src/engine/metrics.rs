@@ -31,11 +31,14 @@ pub struct EngineMetrics {
     attempts_failed: Counter,
     retries: Counter,
     events: Counter,
+    tokens: Counter,
+    money_micros: Counter,
     cancels_told: Counter,
     cancels_given_up: Counter,
     shards_unreadable: Counter,
     coordination_latency: Histogram,
     pub(super) kinds: Kinds,
+    pub(super) stuck: super::stuck::StuckGauge,
     /// Time with an agent at work and whole runtime, in seconds, by orchestration pattern.
     patterns: Mutex<BTreeMap<String, (f64, f64)>>,
     /// Ends by completion and all ends, for the completion rate.
@@ -79,6 +82,11 @@ impl EngineMetrics {
                 "orchestra.shards.unreadable",
                 "Shards handed back because their log holds events of a newer build",
             ),
+            tokens: metrics.counter("orchestra.usage.tokens", "Tokens that agents reported for calls"),
+            money_micros: metrics.counter(
+                "orchestra.usage.money_micros",
+                "Money that agents reported for calls, in millionths of the currency",
+            ),
             events: metrics.counter("orchestra.events.written", "Events written to the log"),
             coordination_latency: metrics.histogram(
                 "coordination_latency",
@@ -86,6 +94,7 @@ impl EngineMetrics {
                 "ms",
             ),
             kinds: Kinds::new(metrics),
+            stuck: Default::default(),
             patterns: Mutex::default(),
             ends: Default::default(),
         }
@@ -104,6 +113,11 @@ impl EngineMetrics {
     /// An agent could not be told that a call was cut.
     pub(crate) fn not_told(&self) {
         self.cancels_given_up.inc();
+    }
+
+    /// Executions in which nothing goes on, by reason, of the shards that are looked after here.
+    pub fn stuck(&self) -> Vec<(&'static str, i64)> {
+        self.stuck.read()
     }
 
     /// Share of ended executions that completed, 0 to 1; 1 before the first ended.
@@ -134,6 +148,10 @@ impl EngineMetrics {
                     self.stage_duration.record_ms(event.at.since(since));
                 }
                 Kind::TaskFailed { .. } => self.stages_failed.inc(),
+                Kind::Spent { usage, .. } => {
+                    self.tokens.add(usage.tokens);
+                    self.money_micros.add(usage.money_micros);
+                }
                 Kind::AttemptStarted { .. } => self.calls.inc(),
                 Kind::AttemptFailed { retry_at, .. } => {
                     self.attempts_failed.inc();

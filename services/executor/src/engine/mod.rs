@@ -23,6 +23,7 @@ mod outside;
 mod present;
 mod remember;
 mod start;
+mod stuck;
 mod upgrade;
 mod view;
 mod waits;
@@ -45,14 +46,14 @@ use crate::{
     call::AgentCaller,
     plans::{PlanEntry, PlanSource},
 };
-use admission::Admission;
+use admission::{Admission, Quota};
 use dispatch::Dispatcher;
 use lane::{Inbox, Lane};
 pub(crate) use msg::away;
 use msg::{Msg, stopping};
 
-pub(crate) use admission::PlaceDemand;
 pub use admission::Settling;
+pub(crate) use admission::{Claim, PlaceDemand};
 pub use command::{ChildNews, Command};
 pub(crate) use command::{compiled, input_of, refused};
 pub use dispatch::{NeedClass, Preference};
@@ -69,6 +70,7 @@ pub use outside::{ChildOrder, Children, Events};
 pub use present::PublicEvent;
 pub(crate) use present::{present, stream_name};
 pub(crate) use remember::FROM_CACHE;
+pub(crate) use stuck::StuckView;
 pub(crate) use view::{AgentView, TaskView, view};
 pub use view::{ExecutionView, WaitView};
 
@@ -85,6 +87,10 @@ pub struct Limits {
     pub concurrent_max: u32,
     /// Starts that wait for a place.
     pub start_queue_max: u32,
+    /// Executions of one tenant at once; 0 = as many as there are places.
+    pub tenant_concurrent_max: u32,
+    /// Starts of one tenant that wait for a place; 0 = as many as the queue holds.
+    pub tenant_queue_max: u32,
     /// Calls that wait for a slot.
     pub call_queue_max: usize,
     /// Rows of one group.
@@ -105,6 +111,8 @@ pub struct Limits {
     pub short_call: Duration,
     /// Rest after which a waiting execution leaves memory.
     pub park_after: Duration,
+    /// Rest after which an execution is marked as stuck.
+    pub stuck_after: Duration,
     /// How long an agent is told again and again that a call was cut, from the cut on.
     pub cancel_within: Duration,
     /// Where this replica stands; empty = not stated.
@@ -119,6 +127,8 @@ impl Default for Limits {
             lane_queue: 4096,
             concurrent_max: 1000,
             start_queue_max: 10_000,
+            tenant_concurrent_max: 0,
+            tenant_queue_max: 0,
             call_queue_max: 1_000_000,
             group_rows_max: 1024,
             group_bytes_max: 4 << 20,
@@ -129,6 +139,7 @@ impl Default for Limits {
             attempt_timeout: Duration::from_secs(600),
             short_call: Duration::from_secs(2),
             park_after: Duration::from_secs(10),
+            stuck_after: Duration::from_secs(10),
             cancel_within: Duration::from_secs(300),
             region: String::new(),
         }
@@ -256,7 +267,11 @@ impl Engine {
             clock,
             caller,
             dispatcher: Arc::new(Dispatcher::new(limits.call_queue_max, &limits.region)),
-            admission: Arc::new(Admission::new(limits.concurrent_max, limits.start_queue_max)),
+            admission: Arc::new(Admission::new(
+                limits.concurrent_max,
+                limits.start_queue_max,
+                Quota { running: limits.tenant_concurrent_max, queued: limits.tenant_queue_max },
+            )),
             members: ArcSwap::from_pointee(members),
             links: OnceLock::new(),
             session_ended: Arc::default(),
@@ -359,8 +374,9 @@ impl Engine {
             }
         }
         let cuts = self.shared.read_cuts(shard).await.map_err(away)?;
+        let stuck = self.shared.journal.count_stuck(shard).await.map_err(away)?;
         self.share(1);
-        self.send(shard, Msg::Acquire { shard, next_pos, hot, settling }).await?;
+        self.send(shard, Msg::Acquire { shard, next_pos, hot, stuck, settling }).await?;
         self.shared.tell_rows(cuts);
         Ok(())
     }
@@ -413,6 +429,16 @@ impl Engine {
     /// The fleet that calls go to.
     pub fn fleet(&self) -> Arc<Snapshot> {
         self.shared.dispatcher.fleet()
+    }
+
+    /// Executions in which nothing goes on, by reason, of the shards that are looked after here.
+    pub fn stuck(&self) -> Vec<(&'static str, i64)> {
+        self.shared.metrics.stuck()
+    }
+
+    /// Places in the start queue, from 1, of those executions that stand in it here.
+    pub(crate) fn queue_places(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, u32> {
+        self.shared.admission.positions(ids)
     }
 
     /// Calls in flight by agent.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use api::Fault;
+use api::{Fault, log::CallCost};
 use base::{CheckpointId, ExecutionId, FailureClass, Tenant, Timestamp, WorkflowId};
 use store::{StoreError, journal::Outcome};
 use tokio::sync::oneshot;
-use workflow::{CallKey, Created, Effect, Input, State};
+use workflow::{CallKey, Created, Effect, Input, State, Usage};
 
 use super::{
+    admission::Claim,
     command::Command,
     dispatch::Permit,
     hot::{After, Live, Watcher},
@@ -73,9 +74,22 @@ pub struct Commanded {
 /// What a call reports on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum CallReport {
-    Bound { agent_task_id: Arc<str>, context_id: Arc<str> },
-    Progress { share: f64, text: Arc<str> },
-    Done { outcome: CallOutcome, call_us: u64 },
+    Bound {
+        agent_task_id: Arc<str>,
+        context_id: Arc<str>,
+    },
+    Progress {
+        share: f64,
+        text: Arc<str>,
+    },
+    Done {
+        outcome: CallOutcome,
+        cost: CallCost,
+    },
+    /// What a call cost that nobody waits for any more.
+    Used {
+        usage: Usage,
+    },
 }
 
 /// One execution's part of a group in flight.
@@ -90,6 +104,8 @@ pub(crate) struct Flight {
     pub(crate) mailed: Vec<u16>,
     /// Waits for events that begin with it.
     pub(crate) opened: Vec<super::waits::Opened>,
+    /// The row's reason of standing still, before and after.
+    pub(crate) recount: Option<super::stuck::Recount>,
 }
 
 /// An execution read back from the log.
@@ -102,6 +118,8 @@ pub(crate) struct Loaded {
     pub(crate) status: String,
     /// It was put aside.
     pub(crate) parked: bool,
+    /// Why nothing goes on, as its row says.
+    pub(crate) stuck: Option<store::journal::Stuck>,
 }
 
 /// What a lane is sent.
@@ -199,13 +217,14 @@ pub(crate) enum Msg {
         shard: u16,
         next_pos: i64,
         hot: Vec<ExecutionId>,
+        /// Executions in which nothing goes on, by reason.
+        stuck: Vec<(String, u64)>,
         settling: Arc<super::Settling>,
     },
     /// There is a place for an execution that waited for one.
     Admitted {
         id: ExecutionId,
-        workflow: WorkflowId,
-        limit: Option<u32>,
+        claim: Claim,
     },
     /// Stop taking the shard's work; the reply comes when nothing of it is in flight.
     Release {

@@ -45,17 +45,20 @@ impl Lane {
             let _ = reply.send(Err(refused));
             return;
         }
-        let limit = plan.concurrency();
         let place = self.shared.admission.enter(
             id,
-            plan.workflow_id,
-            limit,
+            plan.claim(&tenant),
             state.created().priority,
             false,
             &self.grants_tx,
         );
-        if place == Admitted::Full {
-            let full = Fault::new(ErrorCode::ResourceExhausted, "the start queue is full; try again later");
+        let full = match place {
+            Admitted::Full => Some("the start queue is full; try again later"),
+            Admitted::TenantFull => Some("as many starts of the tenant wait as may; try again later"),
+            Admitted::Now | Admitted::Queued(_) => None,
+        };
+        if let Some(words) = full {
+            let full = Fault::new(ErrorCode::ResourceExhausted, words);
             let _ = reply.send(Err(full.retry_after_ms(1000)));
             return;
         }
@@ -74,7 +77,7 @@ impl Lane {
                 0
             }
             Admitted::Queued(position) => position,
-            Admitted::Full => 0,
+            Admitted::Full | Admitted::TenantFull => 0,
         };
         self.arm(id);
         let started = Started { id, workflow_id: plan.workflow_id, existing: false, queue_position };

@@ -183,12 +183,17 @@ pub(crate) fn view(state: &State, now: Timestamp, tasks: bool, progress: Progres
         queue_position: 0,
         vars: state.vars().filter(|_| tasks).cloned(),
         waits: wait_views(state),
-        stuck: state.stuck(REASONS_MAX),
+        stuck: foremost_first(state.stuck(REASONS_MAX)),
         revision: state.revision(),
         spent: state.spent(),
         budget: state.budget(),
         parent: created.settings.parent.as_ref().map(|parent| parent.execution),
     }
+}
+
+fn foremost_first(mut reasons: Vec<workflow::Reason>) -> Vec<workflow::Reason> {
+    reasons.sort_by_key(|reason| reason.why.rank());
+    reasons
 }
 
 pub(crate) fn metrics(state: &State, now: Timestamp) -> MetricsView {

@@ -17,7 +17,7 @@ pub(crate) struct Opened {
     pub(crate) key: String,
     /// Since when it waits.
     since: Timestamp,
-    /// Events accepted from here on count: with a key for as long as events are kept, else since the execution began.
+    /// Events accepted from here on count: for as long as events are kept, without a key not before the execution began.
     pub(crate) after: Timestamp,
 }
 
@@ -34,10 +34,8 @@ fn open(state: &State, task: u32) -> Option<Opened> {
         return None;
     }
     let kept = i64::try_from(state.created().settings.event_ttl.as_micros()).unwrap_or(i64::MAX);
-    let after = match key {
-        Some(_) => Timestamp::from_micros(since.micros().saturating_sub(kept)),
-        None => state.created_at(),
-    };
+    let kept = Timestamp::from_micros(since.micros().saturating_sub(kept));
+    let after = if key.is_some() { kept } else { kept.max(state.created_at()) };
     let key = key.as_deref().unwrap_or_default().to_owned();
     Some(Opened { topic: topic.to_owned(), key, since: *since, after })
 }

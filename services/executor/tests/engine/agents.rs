@@ -14,6 +14,7 @@ use base::{FailureClass, Payload};
 use executor::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use workflow::Usage;
 
 /// What an agent does with a call.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub(crate) struct Agents {
     cancel_script: Mutex<CancelScript>,
     open: watch::Sender<bool>,
     now: Mutex<BTreeMap<String, u32>>,
+    /// What every call costs.
+    pub(crate) cost: Mutex<Usage>,
     pub(crate) at_once_max: AtomicU32,
 }
 
@@ -78,6 +81,7 @@ impl Agents {
             cancel_script: Mutex::new(Box::new(|_, _| Told::Yes)),
             open: watch::channel(true).0,
             now: Mutex::default(),
+            cost: Mutex::default(),
             at_once_max: AtomicU32::new(0),
         })
     }
@@ -162,6 +166,10 @@ impl AgentCaller for Agents {
         let (seen, nth) = self.record(&request);
         let _count = Count::up(self, &seen.instance);
         let act = (self.script.lock().unwrap())(&seen, nth);
+        let cost = *self.cost.lock().unwrap();
+        if cost != Usage::default() {
+            sink.used(cost);
+        }
         match act {
             Act::Answer(value) => CallOutcome::Completed(Payload::from_value(&value)),
             Act::Wait(value) => {
@@ -191,7 +199,7 @@ impl AgentCaller for Agents {
     async fn cancel(&self, request: CancelRequest) -> Told {
         let nth = self.asked_to_cancel() + 1;
         let told = (self.cancel_script.lock().unwrap())(&request, nth);
-        if told == Told::Yes {
+        if matches!(told, Told::Yes | Told::Spent(_)) {
             self.cancelled.fetch_add(1, Ordering::SeqCst);
         }
         self.cancels.lock().unwrap().push((request, told.clone()));

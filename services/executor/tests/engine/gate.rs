@@ -175,6 +175,9 @@ impl Executions for Gate {
     async fn count_active(&self, shards: &[u16]) -> Result<u64> {
         self.inner.count_active(shards).await
     }
+    async fn count_stuck(&self, shard: u16) -> Result<Vec<(String, u64)>> {
+        self.inner.count_stuck(shard).await
+    }
     async fn read_snapshot(&self, execution: ExecutionId) -> Result<Option<Snapshot>> {
         self.inner.read_snapshot(execution).await
     }

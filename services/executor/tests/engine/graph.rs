@@ -7,7 +7,7 @@ use std::{
 
 use api::Fault;
 use async_trait::async_trait;
-use base::{ErrorCode, Payload, Tenant, Timestamp};
+use base::{Clock as _, ErrorCode, Payload, Tenant, Timestamp};
 use executor::{
     app::{ForkRequest, NewPlan},
     engine::{Command, Events, Limits},
@@ -167,6 +167,48 @@ async fn what_is_emitted_is_published_once_and_found_by_a_wait_that_comes_later(
         assert_eq!(view.output().unwrap().json().unwrap()["payload"]["n"], 7);
         assert_eq!(board.0.lock().unwrap().len(), 1);
         second.fall().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_comes_before_its_wait_is_kept_for_as_long_as_the_setting_says() {
+    let event = |n: u32, at: Timestamp| UserEvent {
+        id: format!("e{n}").into(),
+        topic: "orders".into(),
+        event_type: "orders".into(),
+        source: "test".into(),
+        key: "k".into(),
+        payload: Payload::json_text(format!("{{\"n\":{n}}}")),
+        at,
+        priority: 0,
+    };
+    for (key, late) in
+        [(json!("'k'"), false), (json!("'k'"), true), (Value::Null, false), (Value::Null, true)]
+    {
+        let mut world = World::sqlite();
+        let clock = testkit::FakeClock::default();
+        world.clock = Arc::new(clock.clone());
+        world.event_ttl = Duration::from_secs(60);
+        let mut waits = wait("w", json!({"event": {"topic": "orders", "key": key}}));
+        waits["after"] = json!([0]);
+        graph(&world, "w", json!([wait("g", json!({"signal": {"name": "go"}})), waits]));
+        let board = Arc::new(Board::default());
+        let node = node(&world, &board).await;
+        let id = node.begin("w").await;
+        clock.advance(Duration::from_secs(1));
+        board.0.lock().unwrap().push(Arc::new(event(1, clock.now())));
+        clock.advance(Duration::from_secs(if late { 61 } else { 59 }));
+        node.command(id, signal("go")).await.unwrap();
+        if late {
+            let waits =
+                |view: &executor::engine::ExecutionView| view.waits().iter().any(|w| w.kind == "event");
+            node.until("the wait", id, waits).await;
+            node.command(id, Command::Event(Arc::new(event(2, clock.now())))).await.unwrap();
+        }
+        let view = node.completed(id).await;
+        let taken = &view.output().unwrap().json().unwrap()["payload"]["n"];
+        assert_eq!(*taken, if late { 2 } else { 1 }, "key {key}");
+        node.fall().await;
     }
 }
 

@@ -46,6 +46,17 @@ impl Plans {
         plan["version"] = json!((versions.len() + 1).to_string());
         versions.push(plan);
     }
+
+    /// A definition as callers write it; gives its name. The same again is no new version.
+    fn put_definition(&self, text: &str) -> String {
+        let outcome = language::compile(text, &language::Options::default());
+        let compiled = outcome.compiled.unwrap_or_else(|| panic!("{text}: {:?}", outcome.findings));
+        let plan = compiled.plan;
+        if !self.0.lock().unwrap().contains_key(&plan.name) {
+            self.put(&plan.name.clone(), serde_json::to_value(&plan).unwrap());
+        }
+        plan.name
+    }
 }
 
 #[async_trait]
@@ -54,8 +65,10 @@ impl PlanSource for Plans {
         &self,
         context: &CallContext,
         workflow: &str,
-        _: Option<(&str, &str)>,
+        inline: Option<(&str, &str)>,
     ) -> Result<FoundPlan, Fault> {
+        let own = inline.map(|(text, _)| self.put_definition(text));
+        let workflow = own.as_deref().unwrap_or(workflow);
         let (name, version) = match workflow.split_once('@') {
             Some((name, version)) => (name, Some(version)),
             None => (workflow, None),
@@ -114,6 +127,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) fleet: Option<Vec<Value>>,
     pub(crate) payload_bytes_max: usize,
+    pub(crate) event_ttl: Duration,
+    pub(crate) compensation_timeout: Duration,
     store: Store,
 }
 
@@ -142,6 +157,8 @@ impl World {
             limits: Limits { shards: SHARDS, lanes: 2, ..Limits::default() },
             fleet: Some(vec![worker(64)]),
             payload_bytes_max: 8 << 20,
+            event_ttl: Duration::from_secs(3600),
+            compensation_timeout: Duration::ZERO,
             store,
         }
     }
@@ -223,6 +240,8 @@ impl World {
             timeout: Duration::from_secs(3600),
             allocation_timeout: Duration::from_secs(300),
             checkpoint_every: Duration::from_secs(300),
+            event_ttl: self.event_ttl,
+            compensation_timeout: self.compensation_timeout,
             retry: RetryPolicy::none(),
             payload_bytes_max: self.payload_bytes_max,
         };

@@ -224,3 +224,45 @@ async fn critical_tasks_get_fast_agents_and_others_the_cheapest_within_their_sla
     }
     node.die().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_at_its_quota_waits_and_is_refused_and_stops_no_other_tenant() {
+    let mut world = World::sqlite();
+    world.limits.tenant_concurrent_max = 2;
+    world.limits.tenant_queue_max = 2;
+    world.limits.lanes = 1;
+    let others = base::CallContext { tenant: base::Tenant::new("other").unwrap(), ..me() };
+    let node = world.node().await;
+    world.agents.open(false);
+    let mut places = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let started = node.start(request("one", json!({}))).await.unwrap();
+        places.push(started.queue_position);
+        ids.push(started.id);
+    }
+    assert_eq!(places, [0, 0, 1, 2]);
+    let full = node.start(request("one", json!({}))).await.unwrap_err();
+    assert_eq!((full.code, full.code.http_status()), (ErrorCode::ResourceExhausted, 429));
+    assert!(full.message.contains("of the tenant") && full.retry_after_ms > 0, "{full:?}");
+    // Behind them in the queue, before them at work.
+    let other = node.app.start(&others, request("one", json!({}))).await.unwrap();
+    assert_eq!(other.queue_position, 0);
+    calls(&world.agents, 3).await;
+    node.die().await;
+    // The next process counts who runs and who waits of each.
+    let node = world.node().await;
+    calls(&world.agents, 6).await;
+    let full = testkit::wait_for("both that wait to be counted", SOON, async || {
+        node.start(request("one", json!({}))).await.err()
+    })
+    .await;
+    assert!(full.message.contains("of the tenant"), "{full:?}");
+    world.agents.open(true);
+    for id in ids {
+        node.completed(id).await;
+    }
+    node.idle().await;
+    node.run(request("one", json!({}))).await;
+    node.die().await;
+}

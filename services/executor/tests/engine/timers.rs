@@ -4,15 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use api::Fault;
 use async_trait::async_trait;
-use base::FailureClass;
-use executor::cluster::{Cluster, Options, Others, Seat};
+use base::{ErrorCode, FailureClass};
+use executor::{
+    cluster::{Cluster, Options, Others, Seat},
+    engine::{Command, ExecutionView},
+};
 use proto::executor::internal::v1 as pb;
 use serde_json::json;
-use workflow::Status;
+use workflow::{Status, Verdict};
 
 use crate::{
     agents::Act,
-    kit::{Fatal, Node, SHARDS, SOON, World, duration, task},
+    kit::{Fatal, Node, SHARDS, SOON, World, duration, me, task},
 };
 
 /// There are none.
@@ -35,7 +38,7 @@ impl Others for Nobody {
 }
 
 /// A replica as the role starts it, with its lease and its sweep.
-async fn replica(world: &World) -> (Node, Cluster) {
+pub(crate) async fn replica(world: &World) -> (Node, Cluster) {
     let journal = world.open().await;
     let options = Options {
         shards: SHARDS,
@@ -76,6 +79,54 @@ async fn what_is_put_aside_is_woken_when_its_deadline_passes() {
             .iter()
             .any(|c| c.class == FailureClass::Timeout && c.message.contains("the task took longer than"));
         assert!(late, "{:?}", view.causes());
+        drop(cluster);
+        node.die().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_escalates_step_by_step_although_it_was_put_aside_and_over_a_crash() {
+    for mut world in World::both().await {
+        let clock = testkit::FakeClock::default();
+        world.clock = Arc::new(clock.clone());
+        world.limits.park_after = Duration::ZERO;
+        let after = |s: u64, who: &str| json!({"after": duration(Duration::from_secs(s)), "who": [who]});
+        let escalate = json!([after(600, "lead"), after(1800, "anonymous")]);
+        let approval = json!({"approval": {"title": "Ship it?", "who": ["owner"], "escalate": escalate}});
+        let asks = json!({"id": "ask", "kind": {"wait": approval}});
+        world.plans.put("asks", json!({"schema": 2, "tasks": [asks]}));
+        let (node, cluster) = replica(&world).await;
+        let id = node.begin("asks").await;
+        node.parked(id).await;
+        let approve = || Command::Approve {
+            task: "ask".into(),
+            verdict: Verdict::Approved,
+            names: Vec::new(),
+            comment: String::new(),
+            form: None,
+        };
+        let asked = |who: &[&str]| {
+            let who: Vec<String> = who.iter().map(|w| (*w).to_owned()).collect();
+            move |view: &ExecutionView| view.waits().iter().any(|wait| wait.who == who)
+        };
+        node.until("the first question", id, asked(&["owner"])).await;
+        let refused = node.command(id, approve()).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::PermissionDenied);
+        clock.advance(Duration::from_secs(601));
+        node.until("the first step", id, asked(&["owner", "lead"])).await;
+        node.parked(id).await;
+        drop(cluster);
+        node.die().await;
+
+        let (node, cluster) = replica(&world).await;
+        assert_eq!(node.command(id, approve()).await.unwrap_err().code, ErrorCode::PermissionDenied);
+        clock.advance(Duration::from_secs(1300));
+        node.until("the last step", id, asked(&["owner", "lead", "anonymous"])).await;
+        let page = node.app.history(&me(), id, 0, 100).await.unwrap();
+        let steps = page.events.iter().filter(|e| e.kind == "approval.escalated").count();
+        assert_eq!(steps, 2);
+        node.command(id, approve()).await.unwrap();
+        node.completed(id).await;
         drop(cluster);
         node.die().await;
     }

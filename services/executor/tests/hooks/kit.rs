@@ -264,6 +264,8 @@ impl World {
             timeout: Duration::from_secs(3600),
             allocation_timeout: Duration::from_secs(300),
             checkpoint_every: Duration::from_secs(300),
+            event_ttl: Duration::from_secs(3600),
+            compensation_timeout: Duration::ZERO,
             retry: RetryPolicy::none(),
             payload_bytes_max: 8 << 20,
         };

@@ -239,16 +239,16 @@ impl From<wire::QueryExecutionResponse> for ExecutionInsight {
             waits: answer.waits.into_iter().map(TaskWait::from).collect(),
             output: raw(answer.output),
             revision: answer.revision,
-            spent: amounts(answer.spent),
-            budget: amounts(answer.budget),
+            spent: amounts(answer.spent.unwrap_or_default()),
+            budget: amounts(answer.budget.unwrap_or_default()),
             parent_execution_id: some(answer.parent_execution_id),
             stuck: answer.stuck.into_iter().map(StuckReason::from).collect(),
         }
     }
 }
 
-fn amounts(spending: Option<wire::Spending>) -> BudgetAmounts {
-    let wire::Spending { calls, tokens, money_micros } = spending.unwrap_or_default();
+pub(super) fn amounts(spending: wire::Spending) -> BudgetAmounts {
+    let wire::Spending { calls, tokens, money_micros } = spending;
     BudgetAmounts { calls, tokens, money_micros }
 }
 
@@ -297,16 +297,16 @@ impl From<wire::Wait> for TaskWait {
 /// Why an execution waits, and the command that frees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StuckReason {
-    /// `queued`, `paused`, `no_agent`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`, `signal`, `approval`,
-    /// `step`, `time`, `child` or `publish`.
+    /// `queued`, `paused`, `no_agent`, `no_healthy_instance`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`,
+    /// `signal`, `approval`, `step`, `time`, `child` or `publish`.
     pub reason: String,
     /// Path of the task; absent = the execution as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// Item of a task that scatters.
     pub item: u32,
-    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step` or `register an agent`; absent = nothing but
-    /// what it waits for.
+    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent` or `repair an
+    /// instance`; absent = nothing but what it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// In words: which agent, topic, signal or execution, until when, or the place in the queue.

@@ -4,7 +4,11 @@ use proto::executor::v1 as wire;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::some;
+use super::{
+    budgets::BudgetAmounts,
+    control::{StuckReason, amounts},
+    some,
+};
 use crate::payload::{Raw, raw, raw_some, raw_text};
 
 /// An execution: its state, and everything known about how it came to be.
@@ -69,6 +73,17 @@ pub(crate) struct Execution {
     /// Place in the start queue, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<u32>,
+    /// Why it makes no progress by itself, the foremost reason first, at most 50. Lists tell the foremost one, of
+    /// executions in which nothing goes on for `executor.stuck_after`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub stuck: Vec<StuckReason>,
+    /// What it and its sub-workflows have spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<BudgetAmounts>,
+    /// What it may spend; 0 = no limit. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetAmounts>,
 }
 
 impl From<wire::Execution> for Execution {
@@ -96,6 +111,9 @@ impl From<wire::Execution> for Execution {
             correlation_id: some(e.correlation_id),
             waiting: e.waiting,
             queue_position: (e.queue_position > 0).then_some(e.queue_position),
+            stuck: e.stuck.into_iter().map(StuckReason::from).collect(),
+            spent: e.spent.map(amounts),
+            budget: e.budget.map(amounts),
         }
     }
 }

@@ -52,6 +52,12 @@ pub(crate) struct ExecutionFilter {
     workflow: Option<String>,
     /// What the start said in `X-Correlation-Id`.
     correlation_id: Option<String>,
+    /// Only those in which nothing goes on for `executor.stuck_after`; each says why in `stuck`.
+    #[serde(default)]
+    stuck: bool,
+    /// Only those in which nothing goes on for one of these reasons, with commas between; implies `stuck`.
+    #[param(example = "no_agent,approval")]
+    stuck_reason: Option<String>,
 }
 
 /// How to look at an execution.
@@ -91,15 +97,21 @@ pub(crate) async fn list_executions(
         statuses: statuses(filter.status.as_deref().unwrap_or_default())?,
         workflow: filter.workflow.unwrap_or_default(),
         correlation_id: filter.correlation_id.unwrap_or_default(),
+        stuck: filter.stuck,
+        stuck_reasons: words(filter.stuck_reason.as_deref().unwrap_or_default()).map(str::to_owned).collect(),
     };
     let answer = list(&app, &ctx, message).await?;
     let executions = answer.executions.into_iter().map(Execution::from).collect();
     ok(&ExecutionPage { executions, next_page_token: some(answer.next_page_token) })
 }
 
+/// Words with commas between.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty())
+}
+
 fn statuses(text: &str) -> Result<Vec<String>, Problem> {
-    let given = text.split(',').map(str::trim).filter(|s| !s.is_empty());
-    given
+    words(text)
         .map(|status| {
             if STATUSES.contains(&status) {
                 return Ok(status.to_owned());

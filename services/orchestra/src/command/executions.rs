@@ -198,7 +198,14 @@ async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failur
         let client = client.clone();
         let (statuses, workflow) = (statuses.clone(), list.workflow.clone());
         let correlation_id = list.correlation_id.clone();
-        let filter = ExecutionFilter { statuses, workflow, correlation_id, page_size, page_token };
+        let filter = ExecutionFilter {
+            statuses,
+            workflow,
+            correlation_id,
+            page_size,
+            page_token,
+            ..ExecutionFilter::default()
+        };
         async move { client.executions(&filter).await }
     };
     let page = list.page.take(fetch).await?;

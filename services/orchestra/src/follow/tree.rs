@@ -286,6 +286,9 @@ mod tests {
             correlation_id: None,
             waiting: Vec::new(),
             queue_position: None,
+            stuck: Vec::new(),
+            spent: None,
+            budget: None,
         }
     }
 
