@@ -114,6 +114,7 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) fleet: Option<Vec<Value>>,
     pub(crate) payload_bytes_max: usize,
+    pub(crate) spans: runtime::Spans,
     store: Store,
 }
 
@@ -142,6 +143,7 @@ impl World {
             limits: Limits { shards: SHARDS, lanes: 2, ..Limits::default() },
             fleet: Some(vec![worker(64)]),
             payload_bytes_max: 8 << 20,
+            spans: runtime::Spans::default(),
             store,
         }
     }
@@ -212,6 +214,7 @@ impl World {
             metrics: Arc::new(EngineMetrics::new(&runtime::Metrics::detached())),
             fatal: fatal.told(),
         });
+        engine.use_spans(self.spans.clone());
         if let Some(fleet) = self.snapshot() {
             engine.set_fleet(fleet);
         }

@@ -17,4 +17,5 @@ mod reads;
 mod sessions;
 mod storm;
 mod timers;
+mod traces;
 mod write_ahead;
