@@ -213,8 +213,9 @@ impl ExecutorService for Executor {
             limit: page.page_size.clamp(0, 1000) as u32,
         };
         let page = self.app.list(&context, query).await?;
+        let now = SystemClock.now();
         Ok(Response::new(pb::ListExecutionsResponse {
-            executions: page.rows.iter().map(wire::listed).collect(),
+            executions: page.rows.iter().map(|row| wire::listed(row, now)).collect(),
             next_page_token: wire::page_token(page.next),
         }))
     }
