@@ -11,7 +11,7 @@ files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
     mapfile -t files < <(
         {
-            find examples -maxdepth 1 -type f \( -name '*.yaml' -o -name '*.yml' \)
+            find examples -type f \( -name '*.yaml' -o -name '*.yml' \)
             find . -path ./target -prune -o -name '*.orchestra.y*ml' -type f -print
         } | sort -u
     )

@@ -36,6 +36,8 @@ pub struct Candidate {
     pub cost: f64,
     /// How long a call usually takes: what the agent declares of the capability, else the measured mean.
     pub expected: Option<Duration>,
+    /// Whether that was measured: means of a few calls differ by chance.
+    pub measured: bool,
     /// 0 for the cheapest price among the candidates, 1 for the next, …; agents of one price share it.
     pub price_rank: u32,
 }
@@ -69,6 +71,23 @@ impl Match {
         let chosen: BTreeSet<usize> =
             (0..n.min(self.candidates.len())).chain(by_time.into_iter().take(n)).collect();
         chosen.into_iter().map(|at| &self.candidates[at]).collect()
+    }
+
+    /// The candidates that serve as well as `chosen`, itself among them: none is dearer, none takes longer. A measured
+    /// time up to a quarter longer is no longer time. `stated`: how long a call takes whoever does it, where that is said.
+    pub fn as_good_as<'a>(
+        &'a self,
+        chosen: &Candidate,
+        stated: Option<Duration>,
+    ) -> impl Iterator<Item = &'a Candidate> + use<'a> {
+        let slowest = self.candidates.iter().filter_map(|c| c.expected).max().unwrap_or_default();
+        // Of an agent that is not known the allocation assumes the slowest time, too.
+        let takes = move |c: &Candidate| stated.or(c.expected).unwrap_or(slowest);
+        let (best, cost, measured) = (takes(chosen), chosen.cost, chosen.measured);
+        self.candidates.iter().filter(move |c| {
+            let room = if measured || c.measured { best / 4 } else { Duration::ZERO };
+            c.cost <= cost && takes(c) <= best.saturating_add(room)
+        })
     }
 }
 
@@ -275,12 +294,16 @@ fn leaving(fitting: &[&Arc<AgentEntry>]) -> String {
 fn ranked(need: &Need, ready: &[&Arc<AgentEntry>]) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = ready
         .iter()
-        .map(|&agent| Candidate {
-            cost: agent.definition.cost_of(need.capability.as_deref()),
-            expected: agent
-                .expected(need.capability.as_deref().or(need.capabilities.first().map(String::as_str))),
-            agent: agent.clone(),
-            price_rank: 0,
+        .map(|&agent| {
+            let capability = need.capability.as_deref().or(need.capabilities.first().map(String::as_str));
+            let expected = agent.expected(capability);
+            Candidate {
+                cost: agent.definition.cost_of(need.capability.as_deref()),
+                expected,
+                measured: expected.is_some() && agent.declared_ms(capability).is_none(),
+                agent: agent.clone(),
+                price_rank: 0,
+            }
         })
         .collect();
     candidates.sort_by(|a, b| {

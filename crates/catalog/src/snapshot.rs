@@ -245,15 +245,17 @@ impl AgentEntry {
     }
     /// How long a call of the capability usually takes: as the agent declares, else as was measured over all its calls.
     pub fn expected(&self, capability: Option<&str>) -> Option<Duration> {
-        let declared = capability.and_then(|id| self.definition.capability(id));
-        let declared = declared.and_then(|c| c.performance.response_ms_target);
         let measured = || {
             let known = self.health.checks.values().filter_map(|c| Some((c.mean_ms?, c.calls.max(1) as f64)));
             let (sum, calls) = known.fold((0.0, 0.0), |(sum, all), (ms, n)| (sum + ms * n, all + n));
             (calls > 0.0).then(|| sum / calls)
         };
-        let ms = declared.or_else(measured).filter(|ms| ms.is_finite() && *ms >= 0.0)?;
+        let ms = self.declared_ms(capability).or_else(measured).filter(|ms| ms.is_finite() && *ms >= 0.0)?;
         Some(Duration::from_micros((ms * 1000.0) as u64))
+    }
+    /// What the agent itself says about it.
+    pub(crate) fn declared_ms(&self, capability: Option<&str>) -> Option<f64> {
+        self.definition.capability(capability?)?.performance.response_ms_target
     }
     /// What one instance offers at most; undeclared dimensions are unlimited.
     pub fn room(&self) -> Resources {

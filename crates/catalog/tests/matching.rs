@@ -355,3 +355,63 @@ fn the_time_of_a_call_is_declared_or_measured_and_the_choice_holds_the_cheapest_
     assert_eq!(names(2), ["a", "b", "d", "m"]);
     assert_eq!(names(9).len(), 5);
 }
+
+#[test]
+fn who_is_neither_dearer_nor_slower_is_as_good_and_measured_times_may_differ_by_a_quarter() {
+    use std::time::Duration;
+    let cap = |ms: Option<u64>| json!([{"id": "work", "performance": {"responseTime": {"target": ms}}}]);
+    let put = |name: &str, cost: u32, declared, measured: Option<f64>| {
+        let plain = agent(name, json!({"cost": cost, "capabilities": cap(declared)}));
+        let mut made = (*entry(plain, AgentState::Active, &[])).clone();
+        if let Some(ms) = measured {
+            let seen =
+                catalog::snapshot::InstanceHealth { calls: 1, mean_ms: Some(ms), ..Default::default() };
+            made.health.checks.insert("default".into(), seen);
+        }
+        std::sync::Arc::new(made)
+    };
+    let ms = Duration::from_millis;
+    let table = [
+        ("nothing is known", vec![("a", 1, None, None), ("b", 1, None, None)], None, "a b"),
+        ("the dearer is not", vec![("a", 1, None, None), ("b", 2, None, None)], None, "a"),
+        (
+            "declared times count as they stand",
+            vec![("a", 1, Some(100), None), ("b", 1, Some(101), None)],
+            None,
+            "a",
+        ),
+        (
+            "measured ones differ by chance",
+            vec![("a", 1, None, Some(100.0)), ("b", 1, None, Some(125.0))],
+            None,
+            "a b",
+        ),
+        ("up to a quarter", vec![("a", 1, None, Some(100.0)), ("b", 1, None, Some(126.0))], None, "a"),
+        (
+            "who is not known counts as the slowest known",
+            vec![("a", 1, None, Some(100.0)), ("b", 1, None, None)],
+            None,
+            "a b",
+        ),
+        (
+            "that may be too slow",
+            vec![("a", 1, None, Some(100.0)), ("b", 1, None, None), ("c", 1, None, Some(900.0))],
+            None,
+            "a",
+        ),
+        (
+            "the task's own word counts for all",
+            vec![("a", 1, Some(100), None), ("b", 1, Some(900), None)],
+            Some(ms(5)),
+            "a b",
+        ),
+    ];
+    for (name, agents, stated, want) in table {
+        let agents =
+            agents.into_iter().map(|(name, cost, declared, measured)| put(name, cost, declared, measured));
+        let found = Snapshot::of(1, agents).matches(&need(|n| n.capability = Some("work".into())));
+        let chosen = found.candidates.iter().find(|c| c.agent.id().as_str() == "a").unwrap();
+        let good: Vec<String> = found.as_good_as(chosen, stated).map(|c| c.agent.id().to_string()).collect();
+        assert_eq!(good.join(" "), want, "{name}");
+    }
+}

@@ -112,6 +112,26 @@ impl Report {
             let severity = if self.has_errors() { Severity::Error } else { Severity::Warning };
             self.findings.push(Finding::new(severity, "limit-findings", "", message));
         }
+        // Where what to do depends on the place, it was said there.
+        for finding in self.findings.iter_mut().filter(|finding| finding.remedy.is_empty()) {
+            finding.remedy = usual_remedy(&finding.code);
+        }
         self.findings
+    }
+}
+
+/// What to do about a finding of this code, whatever its place.
+fn usual_remedy(code: &str) -> String {
+    match code {
+        "syntax" => {
+            "look at quotes, brackets and indentation (spaces, no tabs) here and in the line before".into()
+        }
+        "bad-expression" => {
+            "expressions are CEL: `input.n > 3`, `tasks.a.output.done && !has(input.skip)`".into()
+        }
+        "bad-resource" => "write `cpu: 2 cores`, `memory: 4GB`, `network: 100Mbps`".into(),
+        "no-effect-yet" => "leave it out, or keep it for a release that knows it".into(),
+        "limit-findings" => "mend those that are shown first".into(),
+        code => format!("see `{code}` in docs/language.md"),
     }
 }

@@ -7,7 +7,10 @@ use language::{Candidate, Chance, Format, Limits, Offer, Offers, Options, Shorta
 use workflow::plan::Need;
 
 fn findings(source: &str) -> Vec<Finding> {
-    compile(source, &Options::default()).findings
+    let all = compile(source, &Options::default()).findings;
+    // A finding without a way out only annoys.
+    assert!(all.iter().all(|f| !f.remedy.is_empty()), "{all:#?}");
+    all
 }
 
 /// `code line:column` of every finding that is an error.

@@ -1,6 +1,9 @@
 //! The whole life of a service binary: flags, settings, roles, signals, exit code.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -114,6 +117,10 @@ async fn live(
         }
     }
     tracing::info!("signal received: draining; a second one aborts");
+    // Who pressed Ctrl-C wants to know why nothing seems to happen.
+    if std::io::stderr().is_terminal() {
+        let _ = writeln!(std::io::stderr(), "stopping: calls that run may end; a second signal aborts");
+    }
     tokio::select! {
         _ = running.drain() => ExitCode::SUCCESS,
         () = any(&mut term, &mut int) => {

@@ -286,7 +286,7 @@ fn every_refusal_names_layer_key_rule_and_remedy() {
             None,
             &[],
             &[("executor.lease", "3s")],
-            &["flag --set executor.lease", "executor.lease: must be at least three times"],
+            &["flag --set executor.lease: must be at least three times"],
         ),
         (None, &[], &[("nope.nope", "3s")], &["flag --set nope.nope", "is not a setting"]),
         (

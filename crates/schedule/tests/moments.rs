@@ -174,6 +174,17 @@ fn what_cannot_be_is_refused_by_field() {
             Spec { time_zone: "UTC".into(), every_us: Some(60_000_000), ..Spec::default() },
             "time_zone",
         ),
+        ("a cron that never ends", cron(&"1,".repeat(101), ""), "cron"),
+        (
+            "a delay of ages",
+            Spec { every_us: Some(60_000_000), delay_us: Some(u64::MAX), ..Spec::default() },
+            "delay",
+        ),
+        (
+            "a delay of a moment",
+            Spec { at: Some(at("2026-05-01T00:00:00Z")), delay_us: Some(1), ..Spec::default() },
+            "delay",
+        ),
         ("too often", Spec { every_us: Some(10), ..Spec::default() }, "every"),
         (
             "an end before its start",
@@ -191,4 +202,13 @@ fn what_cannot_be_is_refused_by_field() {
         let refused = spec.compile(at("2026-01-01T00:00:00Z")).unwrap_err();
         assert_eq!(refused.field, field, "{name}: {refused}");
     }
+}
+
+#[test]
+fn every_overlap_reads_back_under_its_name_and_no_other_does() {
+    for overlap in Overlap::ALL {
+        assert_eq!(Overlap::parse(overlap.as_str()), Some(overlap));
+        assert_eq!(serde_json::to_value(overlap).unwrap(), overlap.as_str());
+    }
+    assert_eq!(Overlap::parse("Skip"), None);
 }

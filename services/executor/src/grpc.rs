@@ -217,8 +217,9 @@ impl ExecutorService for Executor {
         let page = self.app.list(&context, query).await?;
         let places = self.app.queue_places(&page.rows);
         let place = |row: &store::journal::ExecutionRow| places.get(&row.execution_id).copied().unwrap_or(0);
+        let now = SystemClock.now();
         Ok(Response::new(pb::ListExecutionsResponse {
-            executions: page.rows.iter().map(|row| wire::listed(row, place(row))).collect(),
+            executions: page.rows.iter().map(|row| wire::listed(row, place(row), now)).collect(),
             next_page_token: wire::page_token(page.next),
         }))
     }

@@ -211,7 +211,7 @@ impl PlanEntry {
     }
 
     /// Gives each task its agent: no plan with these agents is done earlier, and what is not critical goes to the
-    /// cheapest that keeps it so. The dispatcher prefers them from then on.
+    /// cheapest that keeps it so. The dispatcher prefers them, and those that are as good, from then on.
     ///
     /// # Errors
     /// `insufficient_resources` when no registered agent can ever serve a task.
@@ -236,7 +236,7 @@ impl PlanEntry {
         let mut candidates = BTreeSet::new();
         let (mut agents, mut capacities) = (HashMap::new(), Vec::new());
         let mut choices: HashMap<u32, Vec<Choice>> = HashMap::new();
-        let mut chosen_from: HashMap<u32, Vec<base::AgentId>> = HashMap::new();
+        let mut matches = HashMap::new();
         let nodes = (0..self.compiled.nodes()).map(|t| (t, self.compiled.node(t)));
         for (t, task) in nodes.filter(|(t, _)| self.same[*t as usize] == Some(*t)) {
             let matched = fleet.matches(&self.needs[t as usize].need);
@@ -253,9 +253,8 @@ impl PlanEntry {
                 });
                 Choice { agent, duration: task.expected.or(c.expected), cost: c.cost }
             };
-            let of_it = matched.choices(CHOICES_MAX);
-            chosen_from.insert(t, of_it.iter().map(|c| c.agent.id().clone()).collect());
-            choices.insert(t, of_it.into_iter().map(choice).collect());
+            choices.insert(t, matched.choices(CHOICES_MAX).into_iter().map(choice).collect());
+            matches.insert(t, matched);
         }
         let none = Vec::new();
         let jobs = tasks.iter().zip(&self.same).map(|(task, same)| Job {
@@ -266,10 +265,16 @@ impl PlanEntry {
         let jobs: Vec<Job<'_>> = jobs.collect();
         let calls_max = self.compiled.plan().limits.max_calls.unwrap_or(u32::MAX);
         let allocation = language::allocate(&jobs, &capacities, calls_max);
-        for ((given, same), class) in allocation.jobs.iter().zip(&self.same).zip(&self.needs) {
-            let agents = same.and_then(|same| chosen_from.get(&same)).filter(|agents| agents.len() > 1);
-            let agent = agents.zip(given.choice).and_then(|(agents, at)| agents.get(at as usize));
-            class.prefer(agent.map(|agent| Preference::new(agent.clone(), given.slack)));
+        for (t, (given, same)) in allocation.jobs.iter().zip(&self.same).enumerate() {
+            let of_it = same.and_then(|same| matches.get(&same)).zip(given.choice);
+            let preferred = of_it.and_then(|(of_it, at)| {
+                let chosen = *of_it.choices(CHOICES_MAX).get(at as usize)?;
+                let good: Vec<_> = of_it.as_good_as(chosen, tasks[t].expected).collect();
+                // When one is as good as the other there is nothing to prefer.
+                let some = good.len() < of_it.candidates.len();
+                some.then(|| Preference::new(good.iter().map(|c| c.agent.id().clone()), given.slack))
+            });
+            self.needs[t].prefer(preferred);
         }
         Ok(Arc::new(Allotted { candidates: candidates.into_iter().collect(), estimated: allocation.length }))
     }

@@ -123,11 +123,13 @@ fn cause(view: &ExecutionView, cause: &workflow::Cause) -> pb::Cause {
     }
 }
 
-/// A row of a list: without tasks. `place`: in the start queue.
-pub(crate) fn listed(row: &ExecutionRow, place: u32) -> pb::Execution {
+/// A row of a list: without tasks. `place`: in the start queue. Rows are not written with every event: how long an
+/// active execution has run follows from `now`.
+pub(crate) fn listed(row: &ExecutionRow, place: u32, now: Timestamp) -> pb::Execution {
     let metrics: serde_json::Value = serde_json::from_str(&row.performance_metrics).unwrap_or_default();
     let agents: Vec<String> = serde_json::from_str(&row.allocated_agents).unwrap_or_default();
     let number = |key: &str| metrics[key].as_u64().unwrap_or_default();
+    let (use_of, progress) = if row.completed_at.is_some() { ("completed", 1.0) } else { ("assigned", 0.0) };
     pb::Execution {
         execution_id: row.execution_id.to_string(),
         workflow_id: row.workflow_id.to_string(),
@@ -138,10 +140,15 @@ pub(crate) fn listed(row: &ExecutionRow, place: u32) -> pb::Execution {
         priority: row.priority,
         agents: agents
             .into_iter()
-            .map(|agent_id| pb::AgentUse { agent_id, status: "assigned".into(), ..pb::AgentUse::default() })
+            .map(|agent_id| pb::AgentUse {
+                agent_id,
+                status: use_of.into(),
+                progress,
+                ..pb::AgentUse::default()
+            })
             .collect(),
         metrics: Some(pb::Metrics {
-            total_runtime_ms: number("total_runtime_ms"),
+            total_runtime_ms: row.completed_at.unwrap_or(now).since(row.started_at).as_millis() as u64,
             agents_allocated: number("agents_allocated") as u32,
             tasks_completed: number("tasks_completed") as u32,
             tasks_total: number("tasks_total") as u32,
@@ -225,4 +232,45 @@ pub(crate) fn cursor(token: &str) -> Result<Option<Cursor>, Fault> {
         Some(Cursor { started_at: Timestamp::from_micros(at.parse().ok()?), execution_id })
     };
     read().map(Some).ok_or_else(|| Fault::bad("page_token", "is not a token of this list; begin without one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use store::journal::Wake;
+
+    use super::*;
+
+    #[test]
+    fn a_listed_execution_that_runs_has_run_until_now_and_one_that_ended_until_its_end() {
+        let at = Timestamp::from_millis;
+        let mut row = ExecutionRow {
+            execution_id: ExecutionId::new(uuid::Uuid::from_u128(7)),
+            tenant: base::Tenant::default(),
+            workflow_id: base::WorkflowId::from_name(&base::Tenant::default(), "w"),
+            workflow_name: "w".into(),
+            workflow_version: "1".into(),
+            shard: 0,
+            status: "executing".into(),
+            current_phase: "t".into(),
+            priority: 0,
+            request_hash: None,
+            correlation_id: None,
+            started_at: at(1_000),
+            wake: Wake::Hot,
+            completed_at: None,
+            allocated_agents: r#"["a"]"#.into(),
+            task_states: "{}".into(),
+            // As it was when the row was written.
+            performance_metrics: r#"{"total_runtime_ms": 5, "tasks_total": 2}"#.into(),
+        };
+        let shown = |row: &ExecutionRow| {
+            let listed = listed(row, at(61_000));
+            let agent = &listed.agents[0];
+            (listed.metrics.as_ref().unwrap().total_runtime_ms, agent.status.clone(), agent.progress)
+        };
+        assert_eq!(shown(&row), (60_000, "assigned".into(), 0.0));
+        row.completed_at = Some(at(3_000));
+        row.status = "completed".into();
+        assert_eq!(shown(&row), (2_000, "completed".into(), 1.0));
+    }
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Layer {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{layer}: {key}: {rule}; {remedy}")]
+#[error("{}: {rule}; {remedy}", place(layer, key))]
 pub struct ConfigError {
     /// Where it stands.
     pub layer: Layer,
@@ -42,6 +42,13 @@ pub struct ConfigError {
     pub rule: String,
     /// What to do.
     pub remedy: String,
+}
+
+/// A key that the layer names already is not said again.
+fn place(layer: &Layer, key: &str) -> String {
+    let layer = layer.to_string();
+    let named = key.is_empty() || layer.rsplit(' ').next() == Some(key);
+    if named { layer } else { format!("{layer}: {key}") }
 }
 
 /// All that is wrong, so that one attempt shows everything.

@@ -20,10 +20,11 @@ use super::{
 use crate::call::{CallKind, CallOutcome, CallRequest, CallSink, SessionOfCall};
 
 impl Lane {
-    /// Looks for an instance for a ready call, from `at` on.
+    /// Looks for an instance for a ready call, from `at` on. A replica that drains begins no call that its end might cut:
+    /// the call stays ready, for the next owner.
     pub(crate) fn dispatch(&mut self, id: ExecutionId, call: CallKey, at: Timestamp) {
         let now = self.now();
-        if !self.takes(self.shared.shard_of(id)) {
+        if self.draining || !self.takes(self.shared.shard_of(id)) {
             return;
         }
         let Some(hot) = self.hot.get_mut(&id) else { return };
@@ -77,7 +78,7 @@ impl Lane {
     /// A slot became free for a call that waited.
     pub(crate) fn granted(&mut self, id: ExecutionId, call: CallKey, permit: Permit) {
         let now = self.now();
-        if !self.takes(self.shared.shard_of(id)) {
+        if self.draining || !self.takes(self.shared.shard_of(id)) {
             return;
         }
         let Some(hot) = self.hot.get_mut(&id) else { return };

@@ -4,7 +4,7 @@
 //! waiting for one busy agent do not slow down the others.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,21 +30,22 @@ pub struct NeedClass {
     preferred: ArcSwapOption<Preference>,
 }
 
-/// The agent that the allocation of the plan gives a task. It counts as the cheapest while it has room.
+/// The agents that the allocation of the plan gives a task: the one it chose, and those that are as good. They count as
+/// the cheapest while they have room, and share the calls like agents of one price.
 #[derive(Debug, PartialEq)]
 pub struct Preference {
-    agent: AgentId,
+    agents: HashSet<AgentId>,
     reason: String,
 }
 
 impl Preference {
     /// `slack`: how much later the task could be done.
-    pub fn new(agent: AgentId, slack: Duration) -> Self {
+    pub fn new(agents: impl IntoIterator<Item = AgentId>, slack: Duration) -> Self {
         let why = match slack {
             Duration::ZERO => "critical".to_owned(),
             slack => format!("{} of slack", base::time::show_duration(slack)),
         };
-        Self { agent, reason: format!("the plan's choice ({why})") }
+        Self { agents: agents.into_iter().collect(), reason: format!("the plan's choice ({why})") }
     }
 }
 
@@ -461,8 +462,8 @@ impl Inner {
                 let (in_flight, capacity) = self.room(slot, instance);
                 let mut place = place(&candidates[*rank], instance, in_flight, capacity, region);
                 if let Some(preferred) = preferred.as_deref() {
-                    place.price_rank =
-                        if preferred.agent == slot.0 { 0 } else { place.price_rank.saturating_add(1) };
+                    let among = preferred.agents.contains(&slot.0);
+                    place.price_rank = if among { 0 } else { place.price_rank.saturating_add(1) };
                 }
                 place
             })
@@ -470,7 +471,7 @@ impl Inner {
         let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
         let choice = choose(&places, &Ask { region, tried: &tried, salt: self.salt }).ok()?;
         let (index, mut reason) = (choice.index, choice.reason);
-        if let Some(preferred) = preferred.as_deref().filter(|p| p.agent == keys[index].2.0) {
+        if let Some(preferred) = preferred.as_deref().filter(|p| p.agents.contains(&keys[index].2.0)) {
             reason = format!("{}, {reason}", preferred.reason);
         }
         let (rank, instance, slot) = keys.swap_remove(index);

@@ -341,6 +341,50 @@ mod tests {
         }
     }
 
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_record_names_the_operation_its_chain_how_long_it_took_and_the_trace() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt().json().with_max_level(Level::DEBUG);
+        let subscriber = lines.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            operation(Part::Execution, None).log(&about(WrittenAs::Chain));
+            operation(Part::Call(CallKey::new(0, 0), 2), Some("timeout: no answer"))
+                .log(&about(WrittenAs::Graph));
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let [whole, call] = &records[..] else { panic!("{text}") };
+        assert_eq!((&whole["level"], &whole["target"]), (&"DEBUG".into(), &TARGET.into()));
+        for (record, key, value) in [
+            (whole, "operation", "execution"),
+            (whole, "chain.name", "w"),
+            (whole, "status", "completed"),
+            (whole, "trace.id", "0af7651916cd43dd8448eb211c80319c"),
+            (call, "operation", "call"),
+            (call, "graph.name", "w"),
+            (call, "error", "timeout: no answer"),
+        ] {
+            assert_eq!(record["fields"][key], value, "{key}: {text}");
+        }
+        assert_eq!(whole["fields"]["duration"], 2500, "milliseconds");
+        assert_eq!(call["fields"]["attempt"], 2);
+    }
+
     #[test]
     fn without_a_collector_no_trace_is_sampled() {
         assert_eq!(Spans::default().sampled(TRACE), None);

@@ -47,6 +47,8 @@ pub(crate) struct Seen {
     pub(crate) message_id: String,
     pub(crate) input: Value,
     pub(crate) instance: String,
+    /// The `traceparent` that it came with.
+    pub(crate) trace: String,
     /// Id and variables of its session.
     pub(crate) session: Option<(String, Value)>,
 }
@@ -130,6 +132,7 @@ impl Agents {
             message_id: request.message_id.clone(),
             input: input.unwrap_or_default(),
             instance: request.agent.instances[request.instance].instance.id.clone(),
+            trace: request.trace.to_string(),
             session: request.session.as_ref().map(|s| {
                 let vars = s.vars.as_ref().and_then(|vars| vars.json()).unwrap_or_default();
                 (s.id.to_string(), (*vars).clone())

@@ -129,6 +129,7 @@ pub(crate) struct World {
     pub(crate) payload_bytes_max: usize,
     pub(crate) event_ttl: Duration,
     pub(crate) compensation_timeout: Duration,
+    pub(crate) spans: runtime::Spans,
     store: Store,
 }
 
@@ -159,6 +160,7 @@ impl World {
             payload_bytes_max: 8 << 20,
             event_ttl: Duration::from_secs(3600),
             compensation_timeout: Duration::ZERO,
+            spans: runtime::Spans::default(),
             store,
         }
     }
@@ -229,6 +231,7 @@ impl World {
             metrics: Arc::new(EngineMetrics::new(&runtime::Metrics::detached())),
             fatal: fatal.told(),
         });
+        engine.use_spans(self.spans.clone());
         if let Some(fleet) = self.snapshot() {
             engine.set_fleet(fleet);
         }

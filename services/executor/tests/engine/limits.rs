@@ -165,6 +165,28 @@ async fn a_replica_that_drains_takes_no_start_and_finishes_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_drains_begins_no_call_and_the_next_one_does() {
+    let world = World::sqlite();
+    let chain = [task("a", json!({})), task("b", json!({"after": [0]}))];
+    world.plans.put("chain", json!({ "tasks": chain }));
+    world.agents.open(false);
+    let node = world.node().await;
+    let id = node.begin("chain").await;
+    calls(&world.agents, 1).await;
+    node.engine.drain().await;
+    world.agents.open(true);
+    node.until("the call under way to be recorded", id, |v| v.task_state("a") == Some("completed")).await;
+    let no_call = async || (node.engine.load()[4] == 0).then_some(());
+    testkit::wait_for("nothing to run that the end could cut", SOON, no_call).await;
+    assert_eq!(world.agents.count(), 1);
+    node.die().await;
+    let node = world.node().await;
+    node.completed(id).await;
+    assert_eq!(world.agents.count(), 2);
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_only_agents_being_removed_could_serve_is_507_like_one_that_nobody_could() {
     use catalog::{AgentEntry, AgentState, Snapshot};
     let world = World::sqlite();
@@ -264,5 +286,31 @@ async fn a_tenant_at_its_quota_waits_and_is_refused_and_stops_no_other_tenant() 
     }
     node.idle().await;
     node.run(request("one", json!({}))).await;
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_are_as_good_share_the_calls_of_a_task_and_those_of_executions() {
+    use std::collections::BTreeSet;
+    let mut world = World::sqlite();
+    world.fleet = Some(["x", "y", "z"].map(|id| agent(id, json!([{"id": id, "capacity": 8}]))).to_vec());
+    let each = task("t", json!({"spread": {"for_each": {"list": "input", "width": null}}}));
+    world.plans.put("each", json!({"tasks": [each]}));
+    world.agents.open(false);
+    let node = world.node().await;
+    let all = BTreeSet::from(["x", "y", "z"].map(str::to_owned));
+    let begun = |from: usize| -> BTreeSet<String> {
+        world.agents.calls()[from..].iter().map(|call| call.instance.clone()).collect()
+    };
+    node.start(request("each", json!([1, 2, 3]))).await.unwrap();
+    calls(&world.agents, 3).await;
+    assert_eq!(begun(0), all, "one item each");
+    for _ in 0..3 {
+        node.begin("one").await;
+    }
+    calls(&world.agents, 6).await;
+    assert_eq!(begun(3), all, "one execution each");
+    world.agents.open(true);
+    node.idle().await;
     node.die().await;
 }

@@ -22,4 +22,5 @@ mod stuck;
 mod timers;
 mod undo;
 mod usage;
+mod traces;
 mod write_ahead;

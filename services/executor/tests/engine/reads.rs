@@ -19,7 +19,7 @@ use workflow::Status;
 use crate::{
     agents::Act,
     gate::Way,
-    kit::{Node, SOON, World, calls, me, request, retry, task},
+    kit::{Node, SOON, World, calls, duration, me, request, retry, task},
 };
 
 async fn history(node: &Node, id: ExecutionId) -> Vec<PublicEvent> {
@@ -350,5 +350,46 @@ async fn a_wait_for_the_end_outlives_a_restart_of_the_owner() {
     };
     let (view, ()) = tokio::join!(wait, open);
     assert_eq!(view.unwrap().status(), Status::Completed);
+    node.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_the_documents_carry_their_fields() {
+    let world = World::sqlite();
+    let second = task("b", json!({"after": [0], "expected": duration(Duration::from_secs(7))}));
+    let plan = json!({"tasks": [task("a", json!({})), second], "pattern": "supervisor"});
+    world.plans.put("documented", plan);
+    world.agents.script(|seen, _| match &*seen.task {
+        "a" => Act::Answer(json!(1)),
+        _ => Act::Wait(json!(2)),
+    });
+    world.agents.open(false);
+    let node = world.node().await;
+    let id = node.begin("documented").await;
+    calls(&world.agents, 2).await;
+    node.command(id, Command::Pause { reason: "look".into() }).await.unwrap();
+    world.agents.open(true);
+    let events = history(&node, id).await;
+    // S3-117..122; workflow, execution and time stand in every event.
+    for (kind, fields) in [
+        (
+            "workflow.execution_started",
+            &["orchestration_pattern", "estimated_duration", "allocated_agents"][..],
+        ),
+        ("agent.assigned", &["agent_id", "task_id", "dependencies", "estimated_duration"]),
+        ("checkpoint.created", &["checkpoint_id", "state_snapshot", "recovery_instructions"]),
+    ] {
+        let event = events.iter().rev().find(|e| e.kind == kind).unwrap();
+        assert_eq!(event.execution_id, id);
+        for field in fields {
+            assert!(event.data.get(field).is_some_and(|v| !v.is_null()), "{kind}.{field}: {}", event.data);
+        }
+    }
+    let of = |kind: &str| &events.iter().rev().find(|e| e.kind == kind).unwrap().data;
+    assert_eq!(of("workflow.execution_started")["orchestration_pattern"], "supervisor");
+    assert_eq!(of("workflow.execution_started")["allocated_agents"], json!(["worker"]));
+    let assigned = of("agent.assigned");
+    assert_eq!((&assigned["dependencies"], &assigned["estimated_duration"]), (&json!(["a"]), &json!(7)));
+    assert_eq!(of("checkpoint.created")["state_snapshot"]["tasks"]["a"], "completed");
     node.die().await;
 }

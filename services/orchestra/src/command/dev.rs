@@ -24,7 +24,7 @@ Examples:
   orchestra dev --set executor.max_concurrent_workflows=100 --log-level info
 
 Data lies in ./orchestra-data: stop it in the middle, start it again, and running work goes on.
-Ctrl-C lets accepted work end; a second one aborts.";
+Ctrl-C lets running calls end; a second one aborts.";
 
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]

@@ -155,10 +155,11 @@ fn accepted(out: &Out, file: &str, source: &str, outcome: Outcome) -> Result<lan
 /// Code of what is accepted and does nothing yet.
 const NO_EFFECT: &str = "no-effect-yet";
 
-/// What the server found in a definition that it stored. Keys without effect are counted: `validate` shows each.
+/// What the server found in a definition that it stored and that is probably not what was meant. Keys without effect are
+/// counted, what is only worth knowing is left out: `validate` shows each.
 pub(super) fn after_storing(out: &Out, file: &str, source: &str, findings: &[Finding]) {
-    let (quiet, loud): (Vec<Finding>, Vec<Finding>) =
-        findings.iter().cloned().partition(|f| f.code == NO_EFFECT);
+    let warned = findings.iter().filter(|f| f.severity != base::Severity::Note);
+    let (quiet, loud): (Vec<Finding>, Vec<Finding>) = warned.cloned().partition(|f| f.code == NO_EFFECT);
     out.findings(&render(&loud, file, source));
     if !quiet.is_empty() {
         let keys = if quiet.len() == 1 { "1 key has" } else { &format!("{} keys have", quiet.len()) };

@@ -82,12 +82,16 @@ fn summary(out: &Out, execution: &Execution) -> String {
         format!("in agents {} (sum of all calls)", out.bold(&duration(ms(m.agent_time)))),
         format!("coordination overhead {} ({:.1} %)", out.bold(&overhead), m.coordination_overhead * 100.0),
         format!("{}/{} tasks", m.tasks_completed, m.tasks_total),
-        format!("{} agents", m.agents_allocated),
+        counted(m.agents_allocated, "agent"),
     ];
     if m.retries > 0 {
-        parts.push(format!("{} retries", m.retries));
+        parts.push(if m.retries == 1 { "1 retry".to_owned() } else { format!("{} retries", m.retries) });
     }
     format!("{}  {}", out.state(execution.status.as_str()), parts.join(" · "))
+}
+
+fn counted(n: u32, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// Every cause of a failure.

@@ -18,14 +18,14 @@ pub(super) struct View<'a> {
     out: &'a Out,
     frame: usize,
     rows: usize,
-    /// Durations of what runs go on counting.
+    /// How long what runs has run until now; `None` = only what has ended shows a time.
     now: Option<Timestamp>,
 }
 
 impl<'a> View<'a> {
     /// A picture that stays.
     pub(super) fn still(out: &'a Out) -> Self {
-        Self { out, frame: 0, rows: 200, now: None }
+        Self::live(out, 0, 200)
     }
     /// One frame of a moving picture, at most `rows` high.
     pub(super) fn live(out: &'a Out, frame: usize, rows: usize) -> Self {
@@ -48,6 +48,8 @@ struct Row {
 /// The tree of `execution`.
 pub(super) fn lines(execution: &Execution, view: &View<'_>) -> Vec<String> {
     let out = view.out;
+    // What was cut off with its execution no longer counts.
+    let view = &View { now: view.now.filter(|_| !execution.status.is_final()), ..*view };
     let mut head = format!(
         "{}  {}  {}/{} tasks  {}",
         out.bold(&format!("{}@{}", execution.workflow_name, execution.workflow_version)),
@@ -314,7 +316,8 @@ mod tests {
         };
         let last = Task { depends_on: vec!["research".into()], ..task("synthesize", "pending") };
         let tasks = vec![worked(task("decompose", "completed"), "supervisor", 1, 12), research, last];
-        let got = lines(&execution(tasks), &View::still(&out)).join("\n");
+        let view = View { now: None, ..View::still(&out) };
+        let got = lines(&execution(tasks.clone()), &view).join("\n");
         let want = "\
 research@1.0  executing  1/3 tasks  e1
 ├─ ✔ decompose      completed  supervisor    #1   12 ms
@@ -323,6 +326,15 @@ research@1.0  executing  1/3 tasks  e1
 │  └─ ⠋ [1]         running    researcher-2  #2  250 ms  ██████░░░░░░  50 % ranking
 └─ ○ synthesize     pending                              after research";
         assert_eq!(got.lines().collect::<Vec<_>>(), want.lines().collect::<Vec<_>>(), "\n{got}");
+        // What runs has run until now, in a picture that stays as in one that moves; what ended with its execution has not.
+        let view = View { now: Timestamp::parse_rfc3339("2026-01-01T00:01:00Z"), ..view };
+        let row = |execution: &Execution| {
+            lines(execution, &view).into_iter().find(|line| line.contains("of 2 items")).unwrap()
+        };
+        let mut execution = execution(tasks);
+        assert!(row(&execution).ends_with("1 min 0 s"), "{}", row(&execution));
+        execution.status = ExecutionStatus::Cancelled;
+        assert!(row(&execution).ends_with("1.50 s"), "{}", row(&execution));
     }
 
     #[test]
