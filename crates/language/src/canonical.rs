@@ -140,7 +140,9 @@ fn task(body: &Body, task: &Task) -> Value {
     }
     nodes::node(task, &mut out);
     if let Some(undo) = &task.compensate {
-        out.keep("compensate", call(undo).done());
+        let mut fields = call(undo);
+        nodes::remote(&undo.plan, &mut fields);
+        out.keep("compensate", fields.done());
     }
     out.done()
 }
@@ -154,7 +156,9 @@ fn call(task: &Task) -> Fields {
     out.put("instructions", plan.instructions.as_str());
     out.put("type", task.kind.clone());
     out.put("role", need.role.clone());
-    out.put("agent_id", need.agent.as_ref().map(|agent| agent.as_str()));
+    // Work of another engine names that instead.
+    let agent = need.agent.as_ref().filter(|_| plan.remote.is_none());
+    out.put("agent_id", agent.map(|agent| agent.as_str()));
     out.put("capability", need.capability.clone());
     out.put("requirements", need.requirements.clone());
     out.put("tags", need.tags.clone());

@@ -53,6 +53,7 @@ use msg::{Msg, stopping};
 
 pub(crate) use admission::PlaceDemand;
 pub use admission::Settling;
+pub(crate) use calls::message_id;
 pub use command::{ChildNews, Command};
 pub(crate) use command::{compiled, input_of, refused};
 pub use dispatch::{NeedClass, Preference};
