@@ -2,7 +2,7 @@
 # Installs what a new Debian machine lacks. Says nothing when nothing is missing.
 #   scripts/setup.sh build   a C compiler, for what is linked in
 #   scripts/setup.sh bench   also PostgreSQL 15 and Redis
-#   scripts/setup.sh test    also the Python agents and strace of the tests
+#   scripts/setup.sh test    also the Python agents, strace and Temporal's test server of the tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 what="${1:-build}"
@@ -32,6 +32,8 @@ if [ "$what" = test ]; then
     command -v strace >/dev/null || need strace
     python3 -c 'import venv, ensurepip' 2>/dev/null || need python3 python3-venv
     [ -d /etc/ssl/certs ] || need ca-certificates
+    command -v java >/dev/null || need default-jre-headless
+    command -v mvn >/dev/null || need maven
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -57,4 +59,5 @@ fi
 
 if [ "$what" = test ]; then
     scripts/python-agents.sh
+    scripts/temporal.sh
 fi

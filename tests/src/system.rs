@@ -158,6 +158,12 @@ impl System {
         format!("http://127.0.0.1:{}", self.http)
     }
 
+    /// `http://127.0.0.1:PORT` of the public gRPC.
+    pub fn grpc_url(&self) -> String {
+        let door = if self.shape == Shape::Cluster { "gateway" } else { "all" };
+        format!("http://127.0.0.1:{}", self.nodes()[door].grpc)
+    }
+
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<&'static str, Node>> {
         lock(&self.nodes)
     }

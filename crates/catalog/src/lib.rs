@@ -23,5 +23,5 @@ mod write;
 pub use card::{Card, CardSkill};
 pub use definition::{AgentDefinition, Binding, Capability, Checked, Instance, Interface, Rejected};
 pub use health::{Assessment, Status};
-pub use need::{Candidate, Match, Need, Outcome};
-pub use snapshot::{AgentEntry, AgentState, Change, InstanceEntry, Snapshot};
+pub use need::{Candidate, Match, Need, Outcome, PROVIDERS};
+pub use snapshot::{AgentEntry, AgentState, Change, HealthReport, InstanceEntry, Snapshot};

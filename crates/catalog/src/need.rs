@@ -191,9 +191,14 @@ impl Snapshot {
         if !need.agent_type.is_empty() {
             consider(self.of_type(&need.agent_type).collect());
         }
-        best.unwrap_or_else(|| self.agents().collect())
+        // Other engines are for those who name them.
+        let agents = || self.agents().filter(|entry| !entry.id().as_str().starts_with(PROVIDERS));
+        best.unwrap_or_else(|| agents().collect())
     }
 }
+
+/// How the ids of other workflow engines begin where they stand among agents: only a need that names one finds it.
+pub const PROVIDERS: &str = "provider.";
 
 /// Capabilities and tags that an agent must have.
 #[derive(Default)]

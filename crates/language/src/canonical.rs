@@ -157,7 +157,9 @@ fn call(task: &Task) -> Fields {
     out.put("instructions", plan.instructions.as_str());
     out.put("type", task.kind.clone());
     out.put("role", need.role.clone());
-    out.put("agent_id", need.agent.as_ref().map(|agent| agent.as_str()));
+    // Work of another engine names that instead.
+    let agent = need.agent.as_ref().filter(|_| plan.remote.is_none());
+    out.put("agent_id", agent.map(|agent| agent.as_str()));
     out.put("capability", need.capability.clone());
     out.put("requirements", need.requirements.clone());
     out.put("tags", need.tags.clone());

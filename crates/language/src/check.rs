@@ -5,6 +5,7 @@ mod effects;
 mod events;
 mod flow;
 pub(crate) mod graph;
+mod providers;
 mod reads;
 pub(crate) mod schema;
 mod spread;
@@ -13,12 +14,14 @@ use serde_json::Value;
 use workflow::plan::{Edge, NodeKind, Plan, RetryPolicy, SCOPE_DEPTH_MAX, ScopeMode, TaskPlan};
 
 use crate::{
-    Defaults, Limits, Offers,
+    Defaults, Limits, Offers, Provider,
     definition::{Body, Definition, Dialect, Nesting},
     report::Report,
 };
 
 use graph::Graph;
+
+pub(crate) use providers::check as providers;
 
 /// A body with its order, within the bodies around it.
 pub(crate) struct Level<'a> {
@@ -127,7 +130,7 @@ fn level(
 }
 
 /// Puts the installation's defaults into a plan. They are no part of the definition: its hash does not know them.
-pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
+pub(crate) fn apply(defaults: &Defaults, known: &[Provider], dialect: Dialect, plan: &mut Plan) {
     if let (Dialect::Chain, Some(timeout)) = (dialect, defaults.chain_timeout) {
         plan.limits.timeout.get_or_insert(timeout);
     }
@@ -142,6 +145,7 @@ pub(crate) fn apply(defaults: &Defaults, dialect: Dialect, plan: &mut Plan) {
         }
     }
     if let Some(queue) = &defaults.task_queue {
+        providers::queue(&mut plan.tasks, queue, known);
         plan.metadata.entry("task_queue".into()).or_insert_with(|| queue.as_str().into());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::units::Resources;
 use serde_json::Value;
-use workflow::plan::{Edge, Limits, OutputSpec, Role, Saga, SessionSpec, TaskPlan, Trigger};
+use workflow::plan::{Edge, Limits, OutputSpec, Role, Saga, SessionSpec, TaskPlan, Trigger, Work};
 
 use crate::text::tree::Pos;
 
@@ -232,6 +232,17 @@ pub(crate) struct Extra {
     pub(crate) fallbacks: Vec<(Vec<base::FailureClass>, String, Pos)>,
     /// Classes of failures that start compensation.
     pub(crate) compensates: Vec<base::FailureClass>,
+    /// What is said about another engine that does it, until the task is read.
+    pub(crate) elsewhere: Option<Box<Elsewhere>>,
+}
+
+/// What a task or a definition says about another engine, each with its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Elsewhere {
+    pub(crate) provider: Option<(String, Pos)>,
+    /// And the key that says it.
+    pub(crate) work: Option<(Work, Pos, String)>,
+    pub(crate) task_queue: Option<(String, Pos)>,
 }
 
 /// Something a task waits for.

@@ -71,6 +71,7 @@ impl Asked {
             }
             let key = format!("{:?} {:?} {:?}", task.need, task.resources, task.expected);
             let n = *known.entry(key).or_insert_with(|| {
+                let offers = offers.filter(|_| task.remote.is_none());
                 let offer =
                     offers.map(|offers| offers.offer(&task.need, &task.resources)).unwrap_or_default();
                 let mut choices = Vec::with_capacity(offer.choices.len());
@@ -328,6 +329,12 @@ fn task_json(plan: &Plan, task: &TaskPlan, level: u32) -> Value {
     }
     if let Some(when) = &task.when {
         put("when", when.as_str().into());
+    }
+    if let Some(remote) = &task.remote {
+        put(
+            "provider",
+            json!({"name": remote.provider, "kind": remote.work.kind(), "task_queue": remote.task_queue}),
+        );
     }
     out
 }

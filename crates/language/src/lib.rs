@@ -19,6 +19,7 @@ mod limits;
 mod lower;
 mod offers;
 mod pattern;
+mod providers;
 mod range;
 mod read;
 mod render;
@@ -44,6 +45,7 @@ pub use pattern::{
     Parameter, Pattern, PatternOutcome, Patterns, built_in_pattern_sources, built_in_patterns, parse_pattern,
     read_pattern,
 };
+pub use providers::{Kinds, Provider};
 pub use range::VersionRange;
 pub use render::render;
 pub use schema::definition_schema;
@@ -60,7 +62,7 @@ pub struct Defaults {
     pub graph_max_workers: Option<u32>,
     /// Whether nodes of a graph run at once at all.
     pub graph_parallel: bool,
-    /// Shown as the task queue.
+    /// Task queue of work of other engines that names none, and shown as that of every workflow.
     pub task_queue: Option<String>,
 }
 
@@ -89,6 +91,10 @@ pub struct Options<'a> {
     pub offers: Option<&'a dyn Offers>,
     /// Patterns of users; `None` = only the built-in ones.
     pub patterns: Option<&'a dyn Patterns>,
+    /// Engines that `provider` may name; `None` = those of this release.
+    pub providers: Option<&'a [Provider]>,
+    /// Which kinds of definitions are taken.
+    pub kinds: Kinds,
 }
 
 /// A definition without errors.
@@ -125,6 +131,7 @@ impl Outcome {
         Some(match () {
             () if all("unsupported-pattern") => ErrorCode::UnsupportedPattern,
             () if all("insufficient-resources") => ErrorCode::InsufficientResources,
+            () if all("kind-off") => ErrorCode::InvalidState,
             () => ErrorCode::InvalidDefinition,
         })
     }
@@ -143,9 +150,18 @@ pub fn compile(source: &str, options: &Options<'_>) -> Outcome {
         return Outcome { findings: report.finish(), compiled: None, definition: None };
     };
     drop(root);
+    if let Some((what, setting)) = options.kinds.refuses(definition.dialect) {
+        let message = format!("{what} are switched off ({setting})");
+        report
+            .error("kind-off", definition.places.name, "", message)
+            .remedy(format!("set {setting} to true, or write the definition in another form"));
+    }
+    let shipped = options.providers.is_none().then(Provider::shipped).unwrap_or_default();
+    let providers = options.providers.unwrap_or(&shipped);
+    check::providers(&definition, providers, &mut report);
     let plan = check::plan(&mut definition, &options.limits, options.offers, &mut report);
     let compiled = plan.map(|mut plan| {
-        check::apply(&options.defaults, definition.dialect, &mut plan);
+        check::apply(&options.defaults, providers, definition.dialect, &mut plan);
         finish(definition.clone(), plan)
     });
     Outcome { findings: report.finish(), compiled, definition: Some(definition) }

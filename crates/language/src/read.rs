@@ -9,6 +9,7 @@ mod later;
 pub(crate) mod limits;
 mod links;
 pub(crate) mod options;
+mod remote;
 pub(crate) mod tasks;
 pub(crate) mod turns;
 pub(crate) mod waits;

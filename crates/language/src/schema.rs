@@ -207,7 +207,8 @@ fn value_of(key: &str) -> Value {
         | "otherwise"
         | "default"
         | "else" => of("key"),
-        "description" | "owner" | "category" | "instructions" | "task_queue" => json!({"type": "string"}),
+        "description" | "owner" | "category" | "instructions" | "task_queue" | "provider"
+        | "workflow_type" => json!({"type": "string"}),
         "type" => json!({"anyOf": [of("type"), {"type": "string"}]}),
         "pattern" => of("pattern"),
         "with" => json!({"type": "object"}),
@@ -263,7 +264,7 @@ fn value_of(key: &str) -> Value {
         "while" | "until" | "when" | "if" | "filter" | "by" => {
             json!({"anyOf": [of("expression"), {"type": "number"}]})
         }
-        "metadata" | "vars" | "set" | "save" => json!({"type": "object"}),
+        "metadata" | "vars" | "set" | "save" | "chain" | "graph" => json!({"type": "object"}),
         "edges" => json!({"type": "array", "items": {"anyOf": [
             {"type": "array", "minItems": 2, "maxItems": 2, "items": of("key")},
             object(&["from", "to", "case", "on", "classes"], &["source", "target", "source_node", "target_node"], &[]),

@@ -8,8 +8,8 @@ use base::FailureClass;
 use language::{Compiled, Options, compile, format_definition, render};
 use serde_json::{Value, json};
 use workflow::plan::{
-    Edge, Exhausted, InputSpec, Join, NodeKind, OutputSpec, Overlap, PLAN_SCHEMA, Plan, Rest, ScopeMode,
-    TaskPlan, TriggerOn, Wait,
+    Edge, Exhausted, InputSpec, Join, NodeKind, OutputSpec, Overlap, PLAN_SCHEMA_NODES, Plan, Rest,
+    ScopeMode, TaskPlan, TriggerOn, Wait,
 };
 
 /// Compiles without any finding; the canonical form gives the same plan; formatting changes nothing.
@@ -421,7 +421,7 @@ fn the_nine_types_arrange_the_tasks() {
         "type: pipeline\nitems: input.rows\nbuffer: 8\nordered: true",
         "[{id: a, concurrency: 2}, {id: b}]",
     );
-    assert_eq!(pipeline.schema, PLAN_SCHEMA);
+    assert_eq!(pipeline.schema, PLAN_SCHEMA_NODES);
     let (stages, mode) = inner(&pipeline.tasks[0]);
     assert!(matches!(mode, ScopeMode::ForEach { width: Some(8), ordered: true, .. }));
     assert_eq!(

@@ -83,7 +83,7 @@ fn every_built_in_pattern_expands_to_a_plan_that_its_canonical_form_reads_back()
         assert_eq!(first.plan.pattern, *name);
         assert_eq!(first.plan.tasks.len(), 1);
         assert_eq!(first.plan.tasks[0].id, *name);
-        assert_eq!(first.plan.schema, workflow::plan::PLAN_SCHEMA);
+        assert_eq!(first.plan.schema, workflow::plan::PLAN_SCHEMA_NODES);
         let again = compile(&first.canonical, &Options::default());
         let again = again.compiled.unwrap_or_else(|| panic!("{name}: {:?}", again.findings));
         assert_eq!(again.plan.tasks, first.plan.tasks, "{name}");

@@ -45,8 +45,17 @@ fn snippets() -> Vec<(String, String)> {
 
 /// Whether a snippet is a definition, by the keys in its first column.
 fn is_definition(snippet: &str) -> bool {
-    const KEYS: &[&str] =
-        &["tasks:", "stages:", "steps:", "nodes:", "workflow:", "chain:", "graph:", "orchestration_pattern:"];
+    const KEYS: &[&str] = &[
+        "tasks:",
+        "stages:",
+        "steps:",
+        "nodes:",
+        "workflow:",
+        "chain:",
+        "graph:",
+        "provider:",
+        "orchestration_pattern:",
+    ];
     snippet.lines().any(|line| KEYS.iter().any(|key| line.starts_with(key)))
 }
 

@@ -1,5 +1,5 @@
 //! For tests only: a fake clock ([`FakeClock`]), waiting with a deadline ([`wait_for`]), free ports ([`free_port`]),
-//! programs ([`Process`]) and throwaway servers of the real kind ([`Postgres`], [`Redis`]).
+//! programs ([`Process`]) and throwaway servers of the real kind ([`Postgres`], [`Redis`], [`Temporal`]).
 //!
 //! Servers are started on demand from the Debian packages `postgresql-15` and `redis-server`, on free ports of
 //! 127.0.0.1 with data in a temporary folder. They and their folders go when they are dropped, and also when the test
@@ -17,6 +17,7 @@ mod postgres;
 mod process;
 mod redis;
 mod server;
+mod temporal;
 mod wait;
 
 pub use clock::FakeClock;
@@ -24,4 +25,5 @@ pub use port::{free_port, unique_name};
 pub use postgres::{Postgres, PostgresOptions, fresh_database};
 pub use process::Process;
 pub use redis::{Persistence, Redis};
+pub use temporal::Temporal;
 pub use wait::{wait_for, wait_for_blocking};

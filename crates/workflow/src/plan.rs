@@ -10,16 +10,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod node;
+pub(crate) mod remote;
 mod trigger;
 
 pub use node::{
     Approval, Budget, CacheSpec, Case, Catch, Child, Edge, Emit, Escalation, Exhausted, Join, NodeKind, Pick,
     Rest, SCOPE_DEPTH_MAX, Saga, Scope, ScopeMode, SessionSpec, Spend, TURNS_MAX, Wait,
 };
+pub use remote::{BUILT_IN, Capabilities, Remote, SHIPPED, Work, provider_id};
 pub use trigger::{Overlap, Trigger, TriggerOn};
 
-/// The newest schema of plans that this build reads.
-pub const PLAN_SCHEMA: u32 = 2;
+/// The newest schema of plans that this build reads: some tasks are runs at an engine of its own.
+pub const PLAN_SCHEMA: u32 = 3;
+
+/// The schema of a plan whose tasks do more than to call agents.
+pub const PLAN_SCHEMA_NODES: u32 = 2;
 
 /// The schema of a plan that only calls agents along plain edges. A plan says the lowest schema that covers it, so that
 /// an older build refuses what it would misread.
@@ -223,6 +228,9 @@ pub struct TaskPlan {
     /// In a scope that runs several turns at once: turns that are in this task at once; `None` = no limit of its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub width: Option<u32>,
+    /// The call is a run at an engine of its own, not a message to an agent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub remote: Option<Box<Remote>>,
 }
 
 /// Which agents may do a task.

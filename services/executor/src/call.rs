@@ -54,6 +54,8 @@ pub struct CallRequest {
     pub context_id: String,
     /// The same over all retries: an agent may use it to do its effect once.
     pub effect_key: String,
+    /// What another engine is to run; `None` = the agent is one.
+    pub remote: Option<Box<workflow::plan::Remote>>,
     /// The skill; empty = the agent decides.
     pub capability: Arc<str>,
     /// The session that it belongs to.
@@ -114,6 +116,8 @@ pub struct CancelRequest {
     pub message_id: String,
     /// What the agent calls it, once known.
     pub agent_task_id: Option<Arc<str>>,
+    /// The execution was terminated: nothing is to be cleaned up there, where the two are told apart.
+    pub at_once: bool,
     /// W3C `traceparent` of the start; empty = none.
     pub trace: Arc<str>,
 }

@@ -11,8 +11,8 @@ use workflow::Verdict;
 
 use crate::{
     app::{ForkRequest, NewPlan, Revision},
-    engine::{Command, WaitView},
-    grpc::{Executor, id_of},
+    engine::{Command, Commanded, WaitView},
+    grpc::{Executor, commanded, id_of},
     wire,
 };
 
@@ -67,6 +67,12 @@ impl ControlService for Control {
             Some(given) => payload::from_wire(Some(given), "payload")?,
             None => base::Payload::null(),
         };
+        if !r.task_id.is_empty() {
+            let (id, app) = (id_of(&r.execution_id)?, &self.0.app);
+            app.signal_run(&context, (id, &r.task_id), (&r.name, &payload), &r.id).await?;
+            let status = app.view(&context, id, None, false).await?.status;
+            return Ok(Response::new(commanded(id, &Commanded { status, checkpoint: None })));
+        }
         let command = Command::Signal { name: r.name, payload, id: r.id };
         self.0.steer(&context, &r.execution_id, command).await
     }
@@ -229,6 +235,15 @@ impl ControlService for Control {
         if !r.task_id.is_empty() && view.task_state(&r.task_id).is_none() {
             return Err(Fault::not_found("task", &r.task_id).field("task_id").into());
         }
+        let answer = match r.query.as_str() {
+            "" => None,
+            query => {
+                let arguments = payload::from_wire(r.arguments, "arguments")?;
+                let of = (id_of(&r.execution_id)?, r.task_id.as_str());
+                let answer = self.0.app.query_run(&context, of, (query, &arguments)).await?;
+                Some(payload::to_wire(&answer))
+            }
+        };
         let budget = view.budget();
         Ok(Response::new(pb::QueryExecutionResponse {
             execution_id: r.execution_id,
@@ -236,6 +251,7 @@ impl ControlService for Control {
             vars_json: view.vars().map_or_else(String::new, ToString::to_string),
             waits: view.waits().iter().map(wait).collect(),
             output: view.task_output(&r.task_id).map(payload::to_wire),
+            answer,
             revision: view.revision(),
             spent: Some(wire::spending(view.spent())),
             budget: Some(wire::spending(budget)),

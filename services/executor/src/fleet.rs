@@ -1,26 +1,32 @@
 //! The fleet as a local snapshot, followed from the registry: no RPC per task.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use catalog::AgentEntry;
 use proto::registry::internal::v1::{
     ReportUseRequest, registry_internal_service_client::RegistryInternalServiceClient,
 };
 use runtime::{ReadyFlag, RoleContext};
 
-use crate::engine::Engine;
+use crate::{engine::Engine, providers};
 
 /// How often calls in flight are reported to the registry.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Longest pause before the watch is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Follows the registry until the role stops.
-pub(crate) async fn follow(ctx: RoleContext, engine: Engine, ready: ReadyFlag) -> anyhow::Result<()> {
+/// Follows the registry until the role stops. `engines`: what stands among its agents beside them.
+pub(crate) async fn follow(
+    ctx: RoleContext,
+    engine: Engine,
+    ready: ReadyFlag,
+    engines: Vec<Arc<AgentEntry>>,
+) -> anyhow::Result<()> {
     let peer = ctx.peer("registry")?;
     let mut pause = Duration::from_millis(50);
     loop {
         let watch = api::fleet::watch(peer.clone(), engine.fleet(), |fleet| {
-            engine.set_fleet(fleet);
+            engine.set_fleet(providers::join(&fleet, &engines));
             ready.ready();
         });
         tokio::select! {

@@ -88,7 +88,7 @@ fn start_of(request: pb::StartExecutionRequest) -> Result<StartRequest, Fault> {
     })
 }
 
-fn commanded(id: ExecutionId, done: &Commanded) -> pb::CommandExecutionResponse {
+pub(crate) fn commanded(id: ExecutionId, done: &Commanded) -> pb::CommandExecutionResponse {
     pb::CommandExecutionResponse {
         execution_id: id.to_string(),
         status: done.status.as_str().into(),

@@ -21,6 +21,7 @@ mod plan_cache;
 pub mod plan_sync;
 pub mod planner;
 pub mod plans;
+pub mod providers;
 mod role;
 pub mod schedules;
 pub mod sessions;
@@ -28,4 +29,4 @@ pub mod starts;
 pub mod topics;
 mod wire;
 
-pub use role::{role, role_on};
+pub use role::{role, role_on, role_with};

@@ -13,6 +13,7 @@ use proto::executor::{
         schedule_service_server::ScheduleServiceServer, session_service_server::SessionServiceServer,
     },
 };
+use provider::Providers;
 use runtime::{Role, RoleContext, Service, Settings, SharedBus, SystemClock, config::CacheStrategy};
 use store::{Journal, budgets::BudgetStore, sessions::SessionStore};
 use workflow::plan::{Backoff, RetryPolicy};
@@ -33,6 +34,7 @@ use crate::{
     internal::Internal,
     metrics,
     planner::PlannerPlans,
+    providers::{self, Callers},
     sessions::{SessionDoor, SessionOptions, Sessions, sweep},
 };
 
@@ -43,12 +45,18 @@ pub fn role() -> Role {
 
 /// The executor on the bus of its process.
 pub fn role_on(bus: SharedBus) -> Role {
-    Role::new("executor", NEEDS, move |ctx| serve(ctx, bus.clone()))
+    role_with(bus, Providers::default())
+}
+
+/// The same with workflow engines of the program's own, by name, beside those of the settings. Definitions may name
+/// them where the planner knows them too.
+pub fn role_with(bus: SharedBus, engines: Providers) -> Role {
+    Role::new("executor", NEEDS, move |ctx| serve(ctx, bus.clone(), engines.clone()))
 }
 
 const NEEDS: &[&str] = &["planner", "registry"];
 
-async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
+async fn serve(ctx: RoleContext, bus: SharedBus, own: Providers) -> anyhow::Result<Service> {
     let settings = ctx.settings.clone();
     let bus = bus.open(&settings)?;
     let journal = open_journal(&settings).await?;
@@ -58,10 +66,13 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     let seat = Seat::join(cluster_options(&ctx), journal.clone(), clock.clone(), fatal.clone()).await?;
     let me = seat.me().clone();
     let counts = Arc::new(EngineMetrics::new(&ctx.metrics));
+    let engines = providers::of_settings(&settings)?.and(&own);
+    let entries = providers::entries(&engines, settings.providers.concurrency);
+    let callers = Callers::new(Arc::new(caller(&settings)), engines.clone(), settings.providers.poll);
     let engine = Engine::start(Parts {
         journal: journal.clone(),
         clock: clock.clone(),
-        caller: Arc::new(caller(&settings)),
+        caller: Arc::new(callers),
         plans: Arc::new(PlannerPlans::new(ctx.peer("planner")?)),
         publisher: seat.publisher(),
         limits: limits(&settings),
@@ -77,7 +88,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
     metrics::export(&ctx.metrics, &engine, &counts, &bus);
     ctx.spawn("streams", metrics::measure_groups(bus.clone(), ctx.drain.clone()));
     let fleet_known = ctx.ready_flag("the fleet of the registry");
-    ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known));
+    ctx.spawn("fleet", fleet::follow(ctx.clone(), engine.clone(), fleet_known, entries));
     ctx.spawn("report", fleet::report(ctx.clone(), engine.clone()));
     let cluster = seat.start(engine.clone(), bus.clone(), Arc::new(Dialled::new(ctx.clone()))).await;
     let sessions = sessions(&settings, &journal, &engine, clock.clone());
@@ -95,6 +106,12 @@ async fn serve(ctx: RoleContext, bus: SharedBus) -> anyhow::Result<Service> {
         Ok(())
     });
     let app = App::new(engine.clone(), journal.clone(), clock.clone(), bus.clone(), defaults(&settings))
+        .with_providers(engines)
+        .with_kinds(language::Kinds {
+            chains: settings.planner.chains,
+            graphs: settings.planner.graphs,
+            workflows: settings.planner.workflows,
+        })
         .with_sessions(sessions.clone())
         .with_budgets(budgets.clone());
     let max = settings.server.grpc_message_max.len();

@@ -111,6 +111,8 @@ impl App {
                 defaults: options.defaults,
                 offers,
                 patterns: Some(&known as &dyn Patterns),
+                providers: Some(&options.providers),
+                kinds: options.kinds,
             };
             let outcome = language::compile(&given.source, &options);
             Checked { outcome, uses: known.used() }

@@ -27,10 +27,15 @@ use crate::{app::App, config::Options, fleet::Fleet, grpc::Planner, metrics::Pla
 
 /// The planner, alone in its process or beside others.
 pub fn role() -> Role {
-    Role::new("planner", &["registry", "executor"], start)
+    role_with(Vec::new())
 }
 
-async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
+/// The same where the program has workflow engines of its own: definitions may name them.
+pub fn role_with(engines: Vec<language::Provider>) -> Role {
+    Role::new("planner", &["registry", "executor"], move |ctx| start(ctx, engines.clone()))
+}
+
+async fn start(ctx: RoleContext, engines: Vec<language::Provider>) -> anyhow::Result<Service> {
     let store = PlannerStore::open(&ctx.settings.open_database()?, &ctx.settings.database_options())
         .await
         .context("the planner's database")?;
@@ -41,7 +46,7 @@ async fn start(ctx: RoleContext) -> anyhow::Result<Service> {
         fleet,
         executor: ctx.peer("executor")?,
         metrics: PlannerMetrics::new(&ctx.metrics),
-        options: Options::of(&ctx.settings),
+        options: Options::of(&ctx.settings, engines),
         compiled: app::cache(&ctx.settings),
         patterns: app::cache(&ctx.settings),
     });

@@ -36,6 +36,7 @@ mod failures;
 mod graphs;
 mod limits;
 mod live;
+mod providers;
 mod refusals;
 mod starts;
 mod steering;

@@ -45,6 +45,7 @@ impl Client {
             name: name.to_owned(),
             payload: Some(payload::to_wire(given)),
             id: id.unwrap_or_default().to_owned(),
+            ..Default::default()
         };
         let call = || async { self.control().signal_execution(self.request(message.clone())).await };
         let answer = if id.is_some() { self.safely(call).await? } else { self.once(call()).await? };

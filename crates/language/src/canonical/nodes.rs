@@ -3,8 +3,8 @@
 use base::FailureClass;
 use serde_json::{Map, Value, json};
 use workflow::plan::{
-    Approval, Budget, Edge, Exhausted, Join, NodeKind, Overlap, Rest, Saga, ScopeMode, SessionSpec, Trigger,
-    TriggerOn, Wait,
+    Approval, Budget, Edge, Exhausted, Join, NodeKind, Overlap, Rest, Saga, ScopeMode, SessionSpec, TaskPlan,
+    Trigger, TriggerOn, Wait, Work,
 };
 
 use crate::{
@@ -98,6 +98,20 @@ pub(super) fn node(task: &Task, out: &mut Fields) {
         out.keep("cache", spec.done());
     }
     kind(&plan.kind, out);
+    remote(plan, out);
+}
+
+/// What another engine does.
+pub(super) fn remote(plan: &TaskPlan, out: &mut Fields) {
+    if let Some(remote) = &plan.remote {
+        out.put("provider", remote.provider.as_str());
+        out.put("task_queue", remote.task_queue.clone());
+        match &remote.work {
+            Work::Workflow(name) => out.put("workflow_type", name.as_str()),
+            Work::Chain(chain) => out.keep("chain", chain.clone()),
+            Work::Graph(graph) => out.keep("graph", graph.clone()),
+        }
+    }
 }
 
 fn kind(kind: &NodeKind, out: &mut Fields) {

@@ -22,7 +22,10 @@ pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
     body.walk_mut("", &mut |task, path| {
         if matches!(task.plan.kind, NodeKind::Call) {
             inherit(task);
-            one(task, roles, path, report);
+            match &task.plan.remote {
+                Some(remote) => task.plan.need.agent = super::providers::agent(remote),
+                None => one(task, roles, path, report),
+            }
         }
     });
     body.walk_mut("", &mut |task, _| pick(task));
@@ -35,7 +38,8 @@ fn inherit(task: &mut Task) {
         return;
     }
     let need = &undo.plan.need;
-    if undo.agent.is_none() && need.role.is_none() && need.agent.is_none() {
+    let unnamed = undo.agent.is_none() && need.role.is_none() && need.agent.is_none();
+    if unnamed && undo.plan.remote.is_none() {
         undo.agent.clone_from(&task.agent);
         undo.plan.need.role.clone_from(&task.plan.need.role);
         undo.plan.need.agent.clone_from(&task.plan.need.agent);
@@ -169,8 +173,9 @@ pub(crate) fn check_offers(def: &Definition, offers: &dyn Offers, report: &mut R
     }
     let mut asked: HashMap<String, Offer> = HashMap::new();
     def.body.walk("", &mut |task, path| {
-        // Who may be picked is asked one by one.
-        if !matches!(task.plan.kind, NodeKind::Call) || task.plan.pick.is_some() {
+        // Who may be picked is asked one by one, and other engines are not of the fleet.
+        let of_fleet = task.plan.pick.is_none() && task.plan.remote.is_none();
+        if !matches!(task.plan.kind, NodeKind::Call) || !of_fleet {
             return;
         }
         let need = &task.plan.need;

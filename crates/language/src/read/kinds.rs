@@ -362,6 +362,7 @@ impl Reading<'_> {
                         _ => self.task_key(&mut undo, key, value, path, dialect),
                     }
                 }
+                self.done_elsewhere(&mut undo, self::entries(node), path);
                 undo
             }
             _ => return self.wrong_type(node, path, "a capability or a mapping"),
@@ -375,4 +376,8 @@ impl Reading<'_> {
         }
         task.compensate = Some(Box::new(undo));
     }
+}
+
+fn entries(node: &Node) -> &[(Key, Node)] {
+    node.map().unwrap_or_default()
 }

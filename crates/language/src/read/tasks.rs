@@ -67,6 +67,11 @@ pub(crate) const KEYS: &[&str] = &[
     "fail",
     "end",
     "pattern",
+    "provider",
+    "workflow_type",
+    "task_queue",
+    "chain",
+    "graph",
     "tasks",
     "output_tasks",
     "loops",
@@ -150,6 +155,7 @@ impl Reading<'_> {
                 self.report.error("missing-key", node.at, path, message).remedy("add `id: …`");
             }
         }
+        self.done_elsewhere(&mut task, entries, path);
         self.one_thing(&task, entries, path);
         if !matches!(task.plan.kind, NodeKind::Call) && task.plan.timeouts.total.is_none() {
             task.plan.timeouts.total = task.plan.timeouts.attempt.take();
@@ -322,7 +328,15 @@ impl Reading<'_> {
             "optional" => plan.optional = self.bool(value, here),
             // Expanded before; what is left of it was reported there.
             "pattern" => {}
-            _ => self.unknown_key(key, path, KEYS),
+            _ => {
+                let mut said = task.extra.as_mut().and_then(|extra| extra.elsewhere.take());
+                if !self.elsewhere_key(&mut said, key, value, here) {
+                    self.unknown_key(key, path, KEYS);
+                }
+                if said.is_some() {
+                    task.extra.get_or_insert_default().elsewhere = said;
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use workflow::plan::{Limits, NodeKind, OutputSpec, RetryPolicy, Role, ScopeMode};
 
 use crate::{
-    definition::{Body, Definition, Dialect, Place, Places, Shape, Task},
+    definition::{Body, Definition, Dialect, Elsewhere, Place, Places, Shape, Task},
     shape,
     text::tree::{Data, Key, Node, Pos},
 };
@@ -75,6 +75,8 @@ pub(crate) const KEYS: &[&str] = &[
     "memory",
     "fault_tolerance",
     "compliance",
+    "provider",
+    "workflow_type",
     "task_queue",
     "metadata",
 ];
@@ -107,6 +109,8 @@ struct Pending {
     turns: Turns,
     /// The switch of the workflow itself; it joins the tasks after those of the text, which keep their numbers.
     switch: Option<Task>,
+    /// Who runs the whole of it.
+    elsewhere: Option<Box<Elsewhere>>,
 }
 
 /// Reads a definition.
@@ -242,10 +246,8 @@ impl Reading<'_> {
                 self.compliance(value, here, &mut def.later);
             }
             _ if self.turn_key(&mut pending.turns, key, value, root, true) => {}
-            "taskqueue" => {
-                self.no_effect(key, here, "there is one queue");
-                let queue = self.text(value, here);
-                def.metadata.insert("task_queue".into(), queue.into());
+            "provider" | "workflowtype" | "taskqueue" => {
+                self.elsewhere_key(&mut pending.elsewhere, key, value, here);
             }
             _ => {
                 let mut known: Vec<&str> = vec![list_key(def.dialect)];
@@ -364,6 +366,12 @@ impl Reading<'_> {
 
     fn close(&mut self, def: &mut Definition, pending: Pending, node: &Node) {
         self.name(def, pending.id, pending.name, node);
+        if self.whole_elsewhere(def, pending.elsewhere, node, pending.has_tasks) {
+            if let (Some(retry), Some(task)) = (pending.retry, def.body.tasks.first_mut()) {
+                task.plan.retry = Some(retry);
+            }
+            return;
+        }
         def.body.tasks.extend(pending.switch);
         self.coordinate(def);
         if let Some((keys, at)) = pending.output_keys {

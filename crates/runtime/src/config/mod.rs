@@ -30,8 +30,8 @@ pub use leaf::{Backoff, Bytes, CacheStrategy, Leaf, LogFormat, PeerAddress, Secr
 pub use reference::reference;
 pub use settings::{
     BusSettings, CacheSettings, DatabaseSettings, ExecutorSettings, GatewaySettings, HookSettings,
-    NodeSettings, PeerSettings, PlannerSettings, Ports, RegistrySettings, RetrySettings, ScheduleSettings,
-    ServerSettings, SessionSettings, Settings, TelemetrySettings, TopicSettings,
+    NodeSettings, PeerSettings, PlannerSettings, Ports, ProviderSettings, RegistrySettings, RetrySettings,
+    ScheduleSettings, ServerSettings, SessionSettings, Settings, TelemetrySettings, TopicSettings,
 };
 pub use tree::Entry;
 

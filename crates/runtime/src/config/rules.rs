@@ -73,6 +73,31 @@ impl Settings {
             "must have at least 16 characters".into(),
             "draw a longer one at random",
         );
+        let p = &self.providers;
+        for (key, address) in [
+            ("providers.temporal_address", &p.temporal_address),
+            ("providers.orchestra_address", &p.orchestra_address),
+        ] {
+            let good = |text: &str| {
+                let uri = text.parse::<http::Uri>().ok();
+                uri.is_some_and(|u| {
+                    u.authority().is_some() && matches!(u.scheme_str(), Some("http" | "https"))
+                })
+            };
+            rule(
+                address.as_ref().is_none_or(|a| good(a.expose())),
+                key,
+                "must be an address such as http://host:7233".into(),
+                "add http:// or https://",
+            );
+        }
+        rule(
+            p.temporal_api_key.is_none()
+                || p.temporal_address.as_ref().is_some_and(|a| a.expose().starts_with("https://")),
+            "providers.temporal_api_key",
+            "is sent over TLS only".into(),
+            "write https:// in providers.temporal_address",
+        );
         rule(
             g.page_default <= g.page_max,
             "gateway.page_default",

@@ -55,6 +55,8 @@ section! {
             topics: TopicSettings;
             /// Executions that start by the clock.
             schedules: ScheduleSettings;
+            /// Other workflow engines, which tasks name with `provider`.
+            providers: ProviderSettings;
             /// The gateway: the public door.
             gateway: GatewaySettings;
         }
@@ -241,8 +243,14 @@ section! {
         graph_max_workers: Option<u32> = None;
         /// Whether the nodes of a graph that says nothing may run in parallel.
         graph_parallel: bool = true;
-        /// Task queue of a workflow that names none.
+        /// Task queue of work for another engine that names none; shown as that of every workflow.
         task_queue: String = "default".into();
+        /// `false` refuses chains: none is stored, planned or started.
+        chains: bool = true;
+        /// `false` refuses graphs: none is stored, planned or started.
+        graphs: bool = true;
+        /// `false` refuses workflows, that is what is neither a chain nor a graph: none is stored, planned or started.
+        workflows: bool = true;
     }
 }
 
@@ -444,6 +452,28 @@ section! {
         poll_interval: Duration = secs(1), in ms(10)..=secs(60);
         /// Most times of one backfill.
         backfill_max: u32 = 1_000, in 1..=100_000;
+    }
+}
+
+section! {
+    /// Other workflow engines, which tasks name with `provider`. One without an address is off.
+    ProviderSettings {
+        /// Temporal: the frontend's address, `http://host:7233`, or `https://` for TLS. Unset: there is no `temporal`.
+        temporal_address: Option<SecretUrl> = None;
+        /// Temporal: the namespace.
+        temporal_namespace: String = "default".into();
+        /// Temporal: an API key, as Temporal Cloud gives them; needs `https://`. Unset: none is sent.
+        temporal_api_key: Option<Secret> = None;
+        /// Temporal: a PEM file with the authority that signed the server's certificate. Unset: the system's.
+        temporal_ca_file: Option<String> = None;
+        /// Another Orchestra: the public gRPC address of its gateway, `http://host:3014`. Unset: there is no `orchestra`.
+        orchestra_address: Option<SecretUrl> = None;
+        /// Runs at one engine at the same time, over all executors.
+        concurrency: u32 = 1_000, in 1..=1_000_000;
+        /// How long a start, signal, query or cancel may take.
+        call_timeout: Duration = secs(10), in ms(10)..=secs(300);
+        /// Longest wait of one question for a result; it is asked again until the attempt's time is over.
+        poll: Duration = secs(20), in ms(100)..=secs(60);
     }
 }
 

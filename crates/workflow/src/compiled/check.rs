@@ -2,8 +2,8 @@
 
 use super::{PlanError, shape};
 use crate::plan::{
-    Budget, Edge, ITEMS_MAX, Join, NodeKind, PLAN_SCHEMA, PLAN_SCHEMA_CALLS, Plan, Rest, Saga, ScopeMode,
-    Spend, Spread, TURNS_MAX, TaskPlan, Wait,
+    Budget, Edge, ITEMS_MAX, Join, NodeKind, PLAN_SCHEMA, PLAN_SCHEMA_CALLS, PLAN_SCHEMA_NODES, Plan, Rest,
+    Saga, ScopeMode, Spend, Spread, TURNS_MAX, TaskPlan, Wait, remote,
 };
 
 /// Checks one task among those it stands with.
@@ -22,6 +22,9 @@ pub(super) fn task(
     }
     if task.kind != NodeKind::Call && task.spread != Spread::One {
         return bad("only a call can be spread; put it in a scope over the list".into());
+    }
+    if task.kind != NodeKind::Call && task.remote.is_some() {
+        return bad("only a call can be done by another engine".into());
     }
     if task.kind != NodeKind::Call && task.pick.is_some() {
         return bad("only a call has an agent to pick".into());
@@ -85,6 +88,9 @@ fn kind(task: &TaskPlan, id: &str, undo: bool) -> Result<(), PlanError> {
 impl Plan {
     /// The lowest schema that covers the plan: what its writer says in [`Plan::schema`].
     pub fn schema_needed(&self) -> u32 {
+        if self.tasks.iter().any(remote::any) {
+            return PLAN_SCHEMA;
+        }
         let plain = self.vars.is_none()
             && self.saga == Saga::default()
             && self.session.is_none()
@@ -92,7 +98,7 @@ impl Plan {
             && self.triggers.is_empty()
             && self.limits.budget == Budget::default()
             && self.tasks.iter().all(is_plain);
-        if plain { PLAN_SCHEMA_CALLS } else { PLAN_SCHEMA }
+        if plain { PLAN_SCHEMA_CALLS } else { PLAN_SCHEMA_NODES }
     }
 }
 

@@ -59,6 +59,10 @@ pub struct App {
     pub(crate) budgets: Option<crate::budgets::Budgets>,
     /// Makes the starts that dead letters of triggers tell of.
     pub(crate) topics: Arc<OnceLock<Topics>>,
+    /// What may be started.
+    pub(crate) kinds: language::Kinds,
+    /// Other engines, for signals and queries.
+    pub(crate) providers: provider::Providers,
 }
 
 impl App {
@@ -80,7 +84,23 @@ impl App {
             sessions: None,
             budgets: None,
             topics,
+            kinds: language::Kinds::default(),
+            providers: provider::Providers::default(),
         }
+    }
+
+    /// Passes signals and queries of tasks on to these engines.
+    #[must_use]
+    pub fn with_providers(mut self, providers: provider::Providers) -> Self {
+        self.providers = providers;
+        self
+    }
+
+    /// Refuses starts of the kinds that are switched off. What runs already goes on.
+    #[must_use]
+    pub fn with_kinds(mut self, kinds: language::Kinds) -> Self {
+        self.kinds = kinds;
+        self
     }
 
     /// Dead letters of triggers are re-driven by `topics`; only the first time counts.

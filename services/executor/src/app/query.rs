@@ -97,7 +97,11 @@ impl App {
         row.ok_or_else(|| Fault::not_found("execution", id))
     }
 
-    async fn folded(&self, context: &CallContext, id: ExecutionId) -> Result<workflow::State, Fault> {
+    pub(crate) async fn folded(
+        &self,
+        context: &CallContext,
+        id: ExecutionId,
+    ) -> Result<workflow::State, Fault> {
         self.folded_with_plan(context, id).await.map(|(_, state)| state)
     }
 

@@ -169,6 +169,15 @@ impl App {
         plan: &PlanEntry,
         input: &Payload,
     ) -> Result<(), Fault> {
+        let dialect = plan.compiled.plan().metadata.get("dialect").and_then(|dialect| dialect.as_str());
+        let dialect = match dialect {
+            Some("chain") => language::Dialect::Chain,
+            Some("graph") => language::Dialect::Graph,
+            _ => language::Dialect::Canonical,
+        };
+        if let Some((what, setting)) = self.kinds.refuses(dialect) {
+            return Err(Fault::new(ErrorCode::InvalidState, format!("{what} are switched off ({setting})")));
+        }
         let max = self.defaults.payload_bytes_max;
         if input.len() > max {
             let text =

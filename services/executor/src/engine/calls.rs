@@ -292,6 +292,7 @@ impl Lane {
             message_id: message_id.to_string(),
             context_id: hot.id.to_string(),
             effect_key: name("effect", hot.id, (&path, task.generation()), call.item, None).to_string(),
+            remote: plan.remote.clone(),
             capability: attempt.to.capability.clone(),
             session: session_of(&state.created().settings),
             bound: attempt.bound.clone(),

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use base::{ExecutionId, Timestamp};
+use base::{ExecutionId, Tenant, Timestamp};
 use store::{
     Journal, StoreError,
     journal::{CutRow, CutWrite},
@@ -24,7 +24,7 @@ use tokio::{
     task::AbortHandle,
 };
 use uuid::Uuid;
-use workflow::{Attempt, CallKey, CallPhase, Effect, Usage};
+use workflow::{Attempt, CallKey, CallPhase, Effect, Status, Usage};
 
 use super::{
     EngineShared,
@@ -35,7 +35,10 @@ use super::{
     lane::Lane,
     msg::{CallReport, Msg},
 };
-use crate::call::{CallOutcome, CallRequest, CancelRequest, Told};
+use crate::{
+    call::{CallOutcome, CallRequest, CancelRequest, Told},
+    providers::provider_of,
+};
 
 /// Agents that are told at once.
 const TOLD_AT_ONCE: usize = 64;
@@ -140,6 +143,10 @@ pub(crate) struct Cut {
     once: bool,
     /// Another living process made it and was asked to end it.
     elsewhere: bool,
+    /// The execution was terminated.
+    at_once: bool,
+    /// Its tenant, when whether it was terminated stands in its row.
+    ask: Option<Tenant>,
 }
 
 /// Whose lane is told what a call has cost.
@@ -181,6 +188,8 @@ impl Lane {
             once: !over,
             message_id: message_id.to_string(),
             elsewhere: links.is_some(),
+            at_once: hot.state.status() == Status::Terminated,
+            ask: None,
         };
         self.shared.tell(cut);
     }
@@ -204,6 +213,8 @@ impl Lane {
             bill: Some(Bill { lane: self.tx.clone(), call, attempt }),
             once: false,
             elsewhere: false,
+            at_once: false,
+            ask: None,
         });
     }
 }
@@ -311,7 +322,7 @@ impl EngineShared {
     }
 
     pub(crate) fn tell_rows(self: &Arc<Self>, rows: Vec<CutRow>) {
-        for CutRow { shard, execution_id, cut, .. } in rows {
+        for CutRow { shard, tenant, execution_id, cut } in rows {
             self.tell(Cut {
                 execution: execution_id,
                 instance: cut.instance.into(),
@@ -325,8 +336,19 @@ impl EngineShared {
                 bill: None,
                 once: false,
                 elsewhere: false,
+                at_once: false,
+                ask: Some(tenant),
             });
         }
+    }
+
+    /// Whether the execution was terminated, for those who tell that from a cancel.
+    async fn was_terminated(&self, cut: &Cut, agent: &catalog::AgentEntry) -> bool {
+        let Some(tenant) = cut.ask.as_ref().filter(|_| provider_of(agent.id()).is_some()) else {
+            return cut.at_once;
+        };
+        let row = self.journal.get_execution(tenant, cut.execution).await;
+        row.is_ok_and(|row| row.is_some_and(|row| row.status == Status::Terminated.as_str()))
     }
 
     fn tell(self: &Arc<Self>, cut: Cut) {
@@ -365,9 +387,11 @@ impl EngineShared {
         let Some((agent, instance)) = self.dispatcher.find(&cut.instance) else {
             return End::GivenUp("it is not registered any more".into());
         };
+        let at_once = self.was_terminated(cut, &agent).await;
         let request = CancelRequest {
             agent,
             instance,
+            at_once,
             execution_id: cut.execution,
             message_id: cut.message_id.clone(),
             agent_task_id: cut.agent_task_id.clone(),

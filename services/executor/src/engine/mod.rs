@@ -54,6 +54,7 @@ use msg::{Msg, stopping};
 
 pub use admission::Settling;
 pub(crate) use admission::{Claim, PlaceDemand};
+pub(crate) use calls::message_id;
 pub use command::{ChildNews, Command};
 pub(crate) use command::{compiled, input_of, refused};
 pub use dispatch::{NeedClass, Preference};

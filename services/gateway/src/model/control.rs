@@ -16,6 +16,8 @@ pub(crate) struct SignalRequest {
     pub payload: Option<Raw>,
     /// Repeats are known by it; absent = every one is new.
     pub id: Option<String>,
+    /// Path of a task that a provider runs now: the signal goes to its run there.
+    pub task: Option<String>,
 }
 
 /// Variables to set; those that are not named stay.
@@ -217,6 +219,10 @@ pub(crate) struct ExecutionInsight {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value, required = false)]
     pub output: Option<Raw>,
+    /// The provider's answer to `query`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value, required = false)]
+    pub answer: Option<Raw>,
     /// How often the plan was changed.
     pub revision: u32,
     /// What was spent.
@@ -238,6 +244,7 @@ impl From<wire::QueryExecutionResponse> for ExecutionInsight {
             vars: raw_some(answer.vars_json),
             waits: answer.waits.into_iter().map(TaskWait::from).collect(),
             output: raw(answer.output),
+            answer: raw(answer.answer),
             revision: answer.revision,
             spent: amounts(answer.spent.unwrap_or_default()),
             budget: amounts(answer.budget.unwrap_or_default()),

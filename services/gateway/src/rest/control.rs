@@ -66,6 +66,9 @@ pub(crate) struct InsightQuery {
     /// Path of a task whose output is wanted.
     #[param(example = "improve[2].draft")]
     task: Option<String>,
+    /// What to ask the run that a provider makes of the task.
+    #[param(example = "state")]
+    query: Option<String>,
 }
 
 /// Sends a signal. It is kept until a task takes it.
@@ -83,6 +86,7 @@ pub(crate) async fn signal_execution(
         payload: Some(payload("payload", given.payload)?),
         // Drawn here, so that our own repetition is the same signal.
         id: given.id.filter(|id| !id.is_empty()).unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
+        task_id: given.task.unwrap_or_default(),
     };
     let call = async |to, request| client(to).signal_execution(request).await;
     steer(&app, &ctx, Retry::UntilDeadline, message, call).await
@@ -100,6 +104,8 @@ pub(crate) async fn query_execution(
     let message = wire::QueryExecutionRequest {
         execution_id: execution_id(&id)?.to_string(),
         task_id: query.task.unwrap_or_default(),
+        query: query.query.unwrap_or_default(),
+        arguments: None,
     };
     let call = async |to, request| client(to).query_execution(request).await;
     let answer = app.executors.call_service(&ctx, Retry::Read, || message.clone(), call).await;

@@ -65,6 +65,7 @@ impl Agents {
             message_id: task.run_id.to_string(),
             context_id: task.run_id.to_string(),
             effect_key: task.run_id.to_string(),
+            remote: None,
             capability: capability.into(),
             session: None,
             bound: None,
