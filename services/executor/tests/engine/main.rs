@@ -20,7 +20,7 @@ mod spans;
 mod storm;
 mod stuck;
 mod timers;
+mod traces;
 mod undo;
 mod usage;
-mod traces;
 mod write_ahead;
