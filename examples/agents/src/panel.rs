@@ -36,6 +36,7 @@ pub const CAPABILITIES: &[&str] = &[
     "reading",
     "refund",
     "research",
+    "scoring",
     "shipping",
     "storage",
     "summarising",
@@ -83,12 +84,22 @@ pub fn answer(input: &Value) -> Value {
         () if has("said") => moderate(input),
         () if has("items") => swarm(input),
         () if has("results") => reduce(input),
+        () if has("output") && has("input") => score(input),
         () if has("item") => {
             json!({"words": words_of(&input["item"]).len(), "terms": words_of(&input["item"])})
         }
         () if has("answer") => json!({"answer": words_of(&input["answer"]).join(" "), "confidence": 0.9}),
         () => json!({"answer": words_of(input).join(" "), "confidence": 0.9}),
     }
+}
+
+/// How much of what was asked is spoken of in the answer, 0 to 1: for `orchestra compare --judge scoring`.
+fn score(input: &Value) -> Value {
+    let (asked, said) = (words_of(&input["input"]), words_of(&input["output"]));
+    let missing: Vec<&String> = asked.iter().filter(|word| !said.contains(word)).collect();
+    let found = asked.len() - missing.len();
+    let score = if asked.is_empty() { 1.0 } else { found as f64 / asked.len() as f64 };
+    json!({"score": score, "missing": missing})
 }
 
 /// The words that carry meaning, of all texts in a value, in order, each once.

@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     command::{
-        agents, budgets, cache, capacity, completions, config, dead_letters, dev, events, executions, fmt,
-        health, hooks, migrate, patterns, plan, run, schedules, schema, serve, sessions, validate, workflows,
+        agents, approvals, budgets, cache, capacity, compare, completions, config, dead_letters, dev,
+        develop, events, executions, fmt, health, hooks, migrate, patterns, plan, run, schedules, schema,
+        serve, sessions, validate, workflows,
     },
     connect::ServerArgs,
     out::Format,
@@ -76,6 +77,12 @@ pub(crate) enum Command {
     /// Explains what a definition will do: levels, critical path, estimates, candidate agents.
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::Args),
+    /// Runs one input through several patterns or definitions: quality, time, calls and cost side by side.
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::Args),
+    /// From requirements in plain words to a checked release: the shipped development pipeline.
+    #[command(after_help = develop::EXAMPLES)]
+    Develop(develop::Args),
     /// Stored workflows: list, get, versions, create, delete.
     #[command(subcommand, visible_alias = "workflow", after_help = workflows::EXAMPLES)]
     Workflows(workflows::Command),
@@ -85,6 +92,9 @@ pub(crate) enum Command {
     /// Executions: list, get, watch, history, and the commands that steer them.
     #[command(subcommand, visible_alias = "execution", after_help = executions::EXAMPLES)]
     Executions(executions::Command),
+    /// Approvals: what people are asked, and their answers.
+    #[command(subcommand, visible_alias = "approval", after_help = approvals::EXAMPLES)]
+    Approvals(approvals::Command),
     /// Agents: list, get, register, import a card, delete.
     #[command(subcommand, visible_alias = "agent", after_help = agents::EXAMPLES)]
     Agents(agents::Command),
@@ -157,6 +167,10 @@ mod tests {
             "validate a.yaml b.yaml --strict",
             "fmt --check a.yaml",
             "plan a.yaml --fleet",
+            "develop requirements.md --technology rust --project a --target b --follow",
+            "develop - --detach",
+            "compare a.yaml b.yaml --input {} --quality output.score --repeat 5",
+            "compare a.yaml --pattern race --judge scoring --at-once 2 --timeout 30s",
             "workflows list --prefix a --limit 5",
             "workflow versions a",
             "patterns list",
@@ -172,6 +186,31 @@ mod tests {
             "executions resolve ID TASK --item 2 --retry",
             "executions input ID TASK answer.json",
             "executions cancel ID --reason why",
+            "executions query ID",
+            "executions query ID improve[2].draft",
+            "executions signal ID go",
+            "executions signal ID go {} --id s-1",
+            "executions signal ID go --payload-file -",
+            "executions vars get ID round",
+            "executions vars set ID round=3 who=ann",
+            "executions vars set ID --file vars.yaml",
+            "executions step ID",
+            "executions grant ID TASK",
+            "executions mode ID TASK --event orders",
+            "executions mode ID TASK --graph",
+            "executions reset ID a b --reason why --set n=2",
+            "executions reset ID --checkpoint CP",
+            "executions fork ID",
+            "executions fork ID a --key k --input {}",
+            "executions change ID better.yaml --dry-run",
+            "executions change ID flow@2 --reason why",
+            "executions changes ID",
+            "executions revert ID 0",
+            "approvals list --who ann",
+            "approval show ID",
+            "approvals approve ID TASK --comment fine",
+            "approvals reject ID",
+            "approvals answer ID --set n=1 --form {}",
             "agents register a.json",
             "agents import http://127.0.0.1:9000 --id x",
             "agents delete a --force",
@@ -216,9 +255,24 @@ mod tests {
             "run",
             "run a.yaml --input {} --input-file b",
             "run a.yaml --wait soon",
+            "compare a.yaml b.yaml --input {}",
+            "compare --quality 1",
+            "develop",
+            "develop r.md --follow --detach",
+            "compare a.yaml --quality 1 --repeat 0",
             "validate",
             "executions resolve ID TASK",
             "executions resolve ID TASK --retry --failed x",
+            "executions signal ID",
+            "executions signal ID go {} --payload-file x",
+            "executions vars set ID",
+            "executions mode ID TASK",
+            "executions mode ID TASK --graph --event x",
+            "executions reset ID",
+            "executions reset ID a --checkpoint CP",
+            "executions revert ID",
+            "approvals answer ID TASK",
+            "approvals answer ID --form {} --form-file x",
             "executions list --status failed --all-statuses",
             "hooks create a --trigger pre_task",
             "hooks list --enabled --disabled",

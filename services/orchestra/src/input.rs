@@ -22,24 +22,73 @@ pub(crate) struct InputArgs {
 impl InputArgs {
     /// The input; without any of the flags an empty object.
     pub(crate) fn read(&self) -> Result<Value, Failure> {
-        let mut input = match (&self.input, &self.input_file) {
-            (Some(text), _) => json(text).map_err(|e| {
-                Failure::usage(format!("--input is not JSON: {e}")).remedy("quote it: --input '{\"a\": 1}'")
-            })?,
+        let input = match (&self.input, &self.input_file) {
+            (Some(text), _) => given("--input", text)?,
             (None, Some(file)) => read_file(file)?,
             (None, None) => Value::Object(Map::new()),
         };
-        for assignment in &self.set {
-            let (key, value) = assignment.split_once('=').ok_or_else(|| {
-                Failure::usage(format!(
-                    "--set {assignment}: write KEY=VALUE, for example --set question='Why?'"
-                ))
-            })?;
-            let value = json(value).unwrap_or_else(|_| Value::from(value));
-            set(&mut input, key, value)?;
-        }
-        Ok(input)
+        self.read_onto(input)
     }
+    /// None of the flags is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_none() && self.input_file.is_none() && self.set.is_empty()
+    }
+    /// Only fields are set: what else the input is stands elsewhere.
+    pub(crate) fn only_sets(&self) -> bool {
+        self.input.is_none() && self.input_file.is_none()
+    }
+    /// `input` with the fields that are set.
+    pub(crate) fn read_onto(&self, input: Value) -> Result<Value, Failure> {
+        with_sets(input, &self.set)
+    }
+}
+
+/// The form that answers a question.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("filled").required(true).multiple(true))]
+pub(crate) struct FormArgs {
+    /// The form as JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "form_file", group = "filled")]
+    form: Option<String>,
+    /// File with the form, JSON or YAML; `-` reads standard input.
+    #[arg(long, value_name = "FILE", group = "filled")]
+    form_file: Option<String>,
+    /// Sets one field of the form; a dot goes deeper. The value is JSON, or else a text. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", group = "filled")]
+    set: Vec<String>,
+}
+
+impl FormArgs {
+    /// The form.
+    pub(crate) fn read(&self) -> Result<Value, Failure> {
+        let form = match (&self.form, &self.form_file) {
+            (Some(text), _) => given("--form", text)?,
+            (None, Some(file)) => read_file(file)?,
+            (None, None) => Value::Object(Map::new()),
+        };
+        with_sets(form, &self.set)
+    }
+}
+
+fn given(flag: &str, text: &str) -> Result<Value, Failure> {
+    json(text).map_err(|e| {
+        Failure::usage(format!("{flag} is not JSON: {e}")).remedy(format!("quote it: {flag} '{{\"a\": 1}}'"))
+    })
+}
+
+fn with_sets(mut input: Value, sets: &[String]) -> Result<Value, Failure> {
+    for assignment in sets {
+        let (key, text) = assignment.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("--set {assignment}: write KEY=VALUE, for example --set question='Why?'"))
+        })?;
+        set(&mut input, key, value(text))?;
+    }
+    Ok(input)
+}
+
+/// A value on the command line: JSON, or else a text.
+pub(crate) fn value(text: &str) -> Value {
+    json(text).unwrap_or_else(|_| Value::from(text))
 }
 
 fn json(text: &str) -> Result<Value, serde_json::Error> {

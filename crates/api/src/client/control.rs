@@ -6,7 +6,7 @@ use proto::executor::v1::{
 };
 use tonic::transport::Channel;
 
-use super::{Client, CommandAnswer};
+use super::{Client, CommandAnswer, Started};
 use crate::{Fault, payload};
 
 /// What a person decides about an approval.
@@ -20,8 +20,28 @@ pub enum ApprovalDecision {
     Answer(Payload),
 }
 
+/// Where an execution goes back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResetTo {
+    /// These tasks of the plan run again.
+    Tasks(Vec<String>),
+    /// What began or ended after this checkpoint runs again.
+    Checkpoint(String),
+}
+
+/// What runs again in the same execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reset {
+    /// From where.
+    pub from: ResetTo,
+    /// Another input of the execution; `None` = as it is.
+    pub input: Option<Payload>,
+    /// Kept in the history.
+    pub reason: String,
+}
+
 impl Client {
-    fn control(&self) -> ControlServiceClient<Channel> {
+    pub(super) fn control(&self) -> ControlServiceClient<Channel> {
         let max = self.options.message_bytes_max;
         ControlServiceClient::new(self.channel())
             .max_decoding_message_size(max)
@@ -102,5 +122,66 @@ impl Client {
             task_id: task.unwrap_or_default().to_owned(),
         };
         self.once(self.control().grant_step(self.request(message))).await.map(CommandAnswer::of)
+    }
+
+    /// Has a task that has not begun driven by events of `topic`; without one by its edges alone.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state`, `invalid_argument`.
+    pub async fn switch_mode(
+        &self,
+        execution: &str,
+        task: &str,
+        topic: Option<&str>,
+    ) -> Result<CommandAnswer, Fault> {
+        let message = wire::SwitchModeRequest {
+            execution_id: execution.to_owned(),
+            task_id: task.to_owned(),
+            topic: topic.unwrap_or_default().to_owned(),
+        };
+        self.once(self.control().switch_mode(self.request(message))).await.map(CommandAnswer::of)
+    }
+
+    /// Lets what `reset` names run again in the same execution, with all that follows it.
+    ///
+    /// # Errors
+    /// `not_found`; `invalid_state` once it has ended: fork it then; `invalid_argument`.
+    pub async fn reset(&self, execution: &str, reset: &Reset) -> Result<CommandAnswer, Fault> {
+        let (task_ids, checkpoint_id) = match &reset.from {
+            ResetTo::Tasks(tasks) => (tasks.clone(), String::new()),
+            ResetTo::Checkpoint(id) => (Vec::new(), id.clone()),
+        };
+        let message = wire::ResetExecutionRequest {
+            execution_id: execution.to_owned(),
+            task_ids,
+            checkpoint_id,
+            input: reset.input.as_ref().map(payload::to_wire),
+            reason: reset.reason.clone(),
+        };
+        self.once(self.control().reset_execution(self.request(message))).await.map(CommandAnswer::of)
+    }
+
+    /// Starts a new execution that takes over what another one, running or ended, has done, except `tasks` and all that
+    /// follows them; without tasks it takes over nothing. With a key it is repeated while the server is away, and happens
+    /// once; without one it is sent once.
+    ///
+    /// # Errors
+    /// Those of [`Client::start`]; `not_found`; `invalid_state` when the plan of the other one was changed.
+    pub async fn fork(
+        &self,
+        execution: &str,
+        tasks: &[String],
+        input: Option<&Payload>,
+        key: Option<&str>,
+    ) -> Result<Started, Fault> {
+        let message = wire::ForkExecutionRequest {
+            execution_id: execution.to_owned(),
+            task_ids: tasks.to_vec(),
+            input: input.map(payload::to_wire),
+            key: key.unwrap_or_default().to_owned(),
+        };
+        let call = || async { self.control().fork_execution(self.request(message.clone())).await };
+        let answer = if key.is_some() { self.safely(call).await? } else { self.once(call()).await? };
+        Ok(Started::of(answer))
     }
 }

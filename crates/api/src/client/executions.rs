@@ -126,6 +126,19 @@ pub struct Started {
     pub queue_position: Option<u32>,
 }
 
+impl Started {
+    pub(super) fn of(answer: wire::StartExecutionResponse) -> Self {
+        Self {
+            execution_id: answer.execution_id,
+            workflow_id: answer.workflow_id,
+            status: ExecutionStatus::of(&answer.status),
+            allocated_agents: answer.allocated_agents,
+            existing: answer.existing,
+            queue_position: (answer.queue_position > 0).then_some(answer.queue_position),
+        }
+    }
+}
+
 /// Which executions a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutionFilter {
@@ -250,15 +263,7 @@ impl Client {
     /// retry time, `insufficient_resources`, `invalid_argument` (input breaks the schema).
     pub async fn start(&self, start: &Start) -> Result<Started, Fault> {
         let call = || async { self.executor().start_execution(self.request(start.message.clone())).await };
-        let answer = self.safely(call).await?;
-        Ok(Started {
-            execution_id: answer.execution_id,
-            workflow_id: answer.workflow_id,
-            status: ExecutionStatus::of(&answer.status),
-            allocated_agents: answer.allocated_agents,
-            existing: answer.existing,
-            queue_position: (answer.queue_position > 0).then_some(answer.queue_position),
-        })
+        Ok(Started::of(self.safely(call).await?))
     }
 
     /// Starts an execution and waits for its end, however it ends: look at [`Execution::status`].

@@ -18,12 +18,16 @@
 //! most [`ClientOptions::patience`]: a start carries an id that is drawn before its first try, so it happens once.
 
 mod agents;
+mod approvals;
 mod budgets;
 mod cache;
+mod change;
 mod control;
+mod development;
 mod events;
 mod executions;
 mod hooks;
+mod insight;
 mod many;
 mod model;
 mod patterns;
@@ -49,14 +53,18 @@ use tonic::{
 use crate::Fault;
 
 pub use agents::{Agent, AgentFilter, Removal};
+pub use approvals::Approval;
 pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
-pub use control::ApprovalDecision;
+pub use change::{NewPlan, PlanChanged, PlanRefusal, PlanRevision};
+pub use control::{ApprovalDecision, Reset, ResetTo};
+pub use development::{CompleteWorkflow, DEVELOPMENT_PIPELINE, Developed};
 pub use events::{EventFilter, EventStats, EventWatch, NewEvent, Published, Trigger, UserEvent};
 pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
 pub use hooks::{Hook, HookDefinition, HookFilter, HookRun, HookRunFilter};
+pub use insight::{Insight, StuckReason, Wait};
 pub use many::Ran;
 pub use model::{
     AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,

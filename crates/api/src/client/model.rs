@@ -473,7 +473,7 @@ pub(super) fn read_payload(
 }
 
 /// JSON as it stands; anything else as `{media_type, text}` or `{media_type, bytes}` (its length).
-fn payload_opt<S: Serializer>(payload: &Option<Payload>, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn payload_opt<S: Serializer>(payload: &Option<Payload>, to: S) -> Result<S::Ok, S::Error> {
     let Some(payload) = payload else { return to.serialize_none() };
     let text = std::str::from_utf8(payload.bytes()).ok();
     if payload.is_json() {

@@ -12,7 +12,7 @@ use crate::{Fault, status::finding_from_wire};
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     pub(super) text: String,
-    format: String,
+    pub(super) format: String,
     pub(super) file_name: String,
 }
 

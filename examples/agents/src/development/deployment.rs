@@ -25,7 +25,11 @@ use super::{
 /// When it does not build or the folder cannot be written.
 pub fn deploy(shop: &Shop, job: &Job, input: &Value) -> Result<Value, Failure> {
     let root = workspace::given(shop, input)?;
-    let target = PathBuf::from(need_text(input, "target")?);
+    // Without a folder of the caller's: one beside the workspaces.
+    let target = match find(input, "target") {
+        Some(_) => PathBuf::from(need_text(input, "target")?),
+        None => shop.work.canonicalize().map_err(Failure::failed)?.join("deployed"),
+    };
     let package = code::package(&root)?;
     (job.tell)(0.1, "building");
     let built = validation::cargo(shop, &root, &["build", "--quiet", "--bins"])?;

@@ -10,34 +10,55 @@ use serde_json::{Value, json};
 
 use super::{Job, Shop, find, need_text};
 
+/// The project that is begun with when none is named: `examples/development/textkit`.
+const NEW: [(&str, &str); 4] = [
+    ("Cargo.toml", include_str!("../../../development/textkit/Cargo.toml")),
+    ("src/lib.rs", include_str!("../../../development/textkit/src/lib.rs")),
+    ("src/main.rs", include_str!("../../../development/textkit/src/main.rs")),
+    ("src/trimmed.rs", include_str!("../../../development/textkit/src/trimmed.rs")),
+];
+
 const FILES_MAX: usize = 5_000;
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
-/// Copies `project` to the execution's workspace. A copy that is already there is kept, so a repeat changes nothing; an
+/// Copies `project`, or a new one when none is named, to the execution's workspace. A copy that is already there is kept, so a repeat changes nothing; an
 /// unfinished one was made under another name and does not count.
 ///
 /// # Errors
 /// When the project is no Rust package, has too many files, or cannot be read.
 pub fn prepare(shop: &Shop, job: &Job, input: &Value) -> Result<Value, Failure> {
-    let project = Path::new(need_text(input, "project")?);
-    if !project.join("Cargo.toml").is_file() {
+    let project = match find(input, "project") {
+        Some(_) => Some(Path::new(need_text(input, "project")?)),
+        None => None,
+    };
+    if let Some(project) = project.filter(|project| !project.join("Cargo.toml").is_file()) {
         return Err(Failure::Rejected(format!("input.project: {} has no Cargo.toml", project.display())));
     }
     let name = &job.execution;
     let workspace = shop.work.join(name);
     if !workspace.join("Cargo.toml").is_file() {
         let unfinished = shop.work.join(format!("{name}.{}.new", std::process::id()));
-        let made = copy(project, &unfinished, &mut 0).and_then(|()| fs::rename(&unfinished, &workspace));
+        let made = match project {
+            Some(project) => copy(project, &unfinished, &mut 0),
+            None => begin(&unfinished),
+        };
+        let made = made.and_then(|()| fs::rename(&unfinished, &workspace));
         if let Err(err) = made {
             let _ = fs::remove_dir_all(&unfinished);
             // Another call of the same execution may have been first.
             if !workspace.join("Cargo.toml").is_file() {
-                return Err(Failure::failed(format!("copy of {}: {err}", project.display())));
+                let of = project.map_or("a new project".into(), Path::to_string_lossy);
+                return Err(Failure::failed(format!("copy of {of}: {err}")));
             }
         }
     }
     let path = workspace.canonicalize().map_err(Failure::failed)?;
     Ok(json!({"workspace": path.to_string_lossy()}))
+}
+
+fn begin(to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to.join("src"))?;
+    NEW.iter().try_for_each(|(name, text)| fs::write(to.join(name), text))
 }
 
 fn copy(from: &Path, to: &Path, files: &mut usize) -> io::Result<()> {

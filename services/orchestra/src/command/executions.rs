@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
-use api::client::{Client, CommandAnswer, Decision, ExecutionFilter};
+use api::client::{
+    Amounts, Client, CommandAnswer, Decision, Execution, ExecutionFilter, Insight, StuckReason, Wait,
+};
 use base::Payload;
 use clap::{ArgGroup, Subcommand};
 
 use super::{
-    Context, Done,
+    Context, Done, change,
     page::{PageArgs, more},
     run::ended,
+    steering,
 };
 use crate::{
     exit::Failure,
@@ -27,7 +30,16 @@ Examples:
   orchestra executions history ID -o json
   orchestra executions pause ID; orchestra executions resume ID
   orchestra executions resolve ID TASK --retry       a call of unknown outcome
-  orchestra executions input ID TASK answer.json     an agent's question";
+  orchestra executions input ID TASK answer.json     an agent's question
+  orchestra executions query ID                      why nothing moves, and what frees it
+  orchestra executions signal ID release '{\"ok\": true}'
+  orchestra executions vars set ID round=3; orchestra executions vars get ID
+  orchestra executions step ID                       the next step of the `manual` pattern
+  orchestra executions change ID better.yaml --dry-run
+  orchestra executions change ID better.yaml; orchestra executions revert ID 0
+  orchestra executions reset ID TASK                 it runs again, with all that follows
+  orchestra executions fork ID TASK --set question='And then?'
+  orchestra executions mode ID TASK --event orders";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -85,6 +97,17 @@ pub(crate) enum Command {
         #[arg(long, group = "decision")]
         retry: bool,
     },
+    /// Shows variables, what it waits for and why nothing moves, with the command that frees it; the output of a task.
+    Query {
+        /// UUID.
+        id: String,
+        /// Path of a task whose output is wanted.
+        task: Option<String>,
+    },
+    #[command(flatten)]
+    Steering(steering::Command),
+    #[command(flatten)]
+    Change(change::Command),
     /// Answers a task whose agent asked for input (input_required).
     Input {
         /// UUID.
@@ -142,6 +165,11 @@ pub(crate) struct Steer {
 
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let out = &context.out;
+    let command = match command {
+        Command::Steering(command) => return steering::run(context, command).await,
+        Command::Change(command) => return change::run(context, command).await,
+        command => command,
+    };
     // Files are read before a server is asked.
     let payload = match &command {
         Command::Resolve { completed: Some(file), .. } | Command::Input { file, .. } => {
@@ -152,14 +180,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let client = context.globals.server.connect().await?;
     match command {
         Command::List(list) => show_list(out, &client, &list).await?,
-        Command::Get { id, output_only } => {
-            let execution = client.execution(&id).await?;
-            if output_only {
-                follow::print_output(out, &execution);
-            } else {
-                out.result(&execution, |out| follow::print_whole(out, &execution));
-            }
+        Command::Get { id, output_only } => show(out, &client, &id, output_only).await?,
+        Command::Query { id, task } => {
+            let seen = client.query(&id, task.as_deref()).await?;
+            out.result(&seen, |out| show_insight(out, &seen, task.as_deref()));
         }
+        // Done above.
+        Command::Steering(_) | Command::Change(_) => {}
         Command::Watch { id } => return ended(out, follow::follow(&client, &id, out).await?),
         Command::History { id, after, limit } => history(out, &client, &id, after, limit).await?,
         Command::Pause(s) => answer(out, &client.pause(&s.id, &s.reason).await?),
@@ -182,7 +209,79 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(out: &Out, answer: &CommandAnswer) {
+/// An execution, and why it makes no progress by itself.
+async fn show(out: &Out, client: &Client, id: &str, output_only: bool) -> Result<(), Failure> {
+    let execution = client.execution(id).await?;
+    if output_only {
+        follow::print_output(out, &execution);
+        return Ok(());
+    }
+    let seen = if execution.status.is_final() { None } else { Some(client.query(id, None).await?) };
+    let stuck = seen.as_ref().map(|seen| seen.stuck.as_slice()).unwrap_or_default();
+    out.result(&Shown { execution: &execution, stuck }, |out| {
+        follow::print_whole(out, &execution);
+        if let Some(seen) = seen.as_ref().filter(|seen| !seen.stuck.is_empty()) {
+            out.line("");
+            follow::print_stuck(out, seen);
+        }
+    });
+    Ok(())
+}
+
+/// What programs get of `get`.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    execution: &'a Execution,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stuck: &'a [StuckReason],
+}
+
+fn show_insight(out: &Out, seen: &Insight, task: Option<&str>) {
+    out.line(format_args!("{}  {}", seen.execution_id, out.state(seen.status.as_str())));
+    let amounts =
+        |a: &Amounts| format!("{} calls, {} tokens, {} money", a.calls, a.tokens, money(a.money_micros));
+    out.line(format_args!("  spent     {}", amounts(&seen.spent)));
+    if seen.budget != Amounts::default() {
+        let of = |n: u64, text: String| (n > 0).then_some(text);
+        let b = &seen.budget;
+        let limits = [
+            of(b.calls, format!("{} calls", b.calls)),
+            of(b.tokens, format!("{} tokens", b.tokens)),
+            of(b.money_micros, format!("{} money", money(b.money_micros))),
+        ];
+        out.line(format_args!("  budget    {}", limits.into_iter().flatten().collect::<Vec<_>>().join(", ")));
+    }
+    if seen.revision > 0 {
+        out.line(format_args!("  revision  {} of its plan", seen.revision));
+    }
+    if let Some(parent) = &seen.parent_execution_id {
+        out.line(format_args!("  parent    {parent}"));
+    }
+    for (name, value) in seen.vars.iter().filter_map(|vars| vars.as_object()).flatten() {
+        out.line(format_args!("  var       {name} = {value}"));
+    }
+    if let (Some(task), Some(output)) = (task, &seen.output) {
+        out.line(format_args!("output of {task}:"));
+        out.line(follow::readable(output).trim_end());
+    } else if let Some(task) = task {
+        out.note(format_args!("{task} has no output yet"));
+    }
+    let timed = |wait: &&Wait| wait.until.is_some();
+    for wait in seen.waits.iter().filter(timed) {
+        let until = wait.until.as_deref().map(time).unwrap_or_default();
+        out.line(format_args!("  {} of {} until {until}", wait.kind, wait.task_id));
+    }
+    follow::print_stuck(out, seen);
+}
+
+/// Of the currency.
+pub(super) fn money(micros: u64) -> String {
+    let text = format!("{:.6}", micros as f64 / 1e6);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+pub(super) fn answer(out: &Out, answer: &CommandAnswer) {
     out.result(answer, |out| {
         let status = out.state(answer.status.as_str());
         out.line(format_args!("{}  {status}", answer.execution_id));

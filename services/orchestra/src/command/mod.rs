@@ -1,13 +1,17 @@
 //! The commands, one file each, and how they are run.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod budgets;
 pub(crate) mod cache;
 pub(crate) mod capacity;
+mod change;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod dev;
+pub(crate) mod develop;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod fmt;
@@ -22,6 +26,7 @@ pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod serve;
 pub(crate) mod sessions;
+mod steering;
 pub(crate) mod validate;
 pub(crate) mod workflows;
 
@@ -76,9 +81,12 @@ fn dispatch(context: &Context, command: Command) -> Done {
         Command::Migrate(args) => block_on(migrate::run(context, &args)),
         Command::Run(args) => block_on(run::run(context, &args)),
         Command::Plan(args) => block_on(plan::run(context, &args)),
+        Command::Compare(args) => block_on(compare::run(context, &args)),
+        Command::Develop(args) => block_on(develop::run(context, &args)),
         Command::Workflows(command) => block_on(workflows::run(context, command)),
         Command::Patterns(command) => block_on(patterns::run(context, command)),
         Command::Executions(command) => block_on(executions::run(context, command)),
+        Command::Approvals(command) => block_on(approvals::run(context, command)),
         Command::Agents(command) => block_on(agents::run(context, command)),
         Command::Budgets(command) => block_on(budgets::run(context, command)),
         Command::Cache(command) => block_on(cache::run(context, command)),

@@ -3,6 +3,7 @@
 mod events;
 mod report;
 mod screen;
+mod stuck;
 mod tree;
 
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::{
 };
 
 pub(crate) use events::EventLines;
-pub(crate) use report::{print_causes, print_end, print_output, print_whole};
+pub(crate) use report::{print_causes, print_end, print_output, print_whole, readable};
+pub(crate) use stuck::print as print_stuck;
 
 use screen::Screen;
 

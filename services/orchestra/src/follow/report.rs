@@ -43,7 +43,7 @@ pub(crate) fn print_output(out: &Out, execution: &Execution) {
 }
 
 /// For people: the text inside if there is exactly one, else JSON on several lines.
-fn readable(output: &Payload) -> String {
+pub(crate) fn readable(output: &Payload) -> String {
     let Some(json) = output.json() else { return String::from_utf8_lossy(output.bytes()).into_owned() };
     match text_in(&json, 2) {
         Some(text) => text.to_owned(),

@@ -1,0 +1,142 @@
+//! What a running execution knows and waits for.
+
+use base::Payload;
+use proto::executor::v1 as wire;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Amounts, Client, ExecutionStatus,
+    model::{payload_opt, read_payload, some},
+};
+use crate::Fault;
+
+/// Variables, budget, and what tasks wait for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Insight {
+    /// UUID.
+    pub execution_id: String,
+    /// As of the execution.
+    pub status: ExecutionStatus,
+    /// Variables by name; `None` before the first are set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vars: Option<Value>,
+    /// What tasks wait for.
+    pub waits: Vec<Wait>,
+    /// Of the task that was asked for, once it has one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "payload_opt")]
+    pub output: Option<Payload>,
+    /// How often the plan was changed.
+    pub revision: u32,
+    /// What was spent.
+    pub spent: Amounts,
+    /// What may be spent; 0 = no limit.
+    pub budget: Amounts,
+    /// The execution whose task started this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_execution_id: Option<String>,
+    /// Why it makes no progress by itself, at most 50; empty once it has ended.
+    pub stuck: Vec<StuckReason>,
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Wait {
+    /// Path of the task.
+    pub task_id: String,
+    /// `timer`, `event`, `signal`, `step`, `approval`, `publish` or `child`.
+    pub kind: String,
+    /// Topic, name of the signal, title of the approval, execution of the sub-workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// Correlation key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// RFC 3339; when it goes on by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Who may answer; empty = anybody with the right to operate executions.
+    pub who: Vec<String>,
+    /// JSON Schema of the form of an approval, or of the payload of a signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+}
+
+impl Wait {
+    fn of(w: wire::Wait) -> Self {
+        Self {
+            task_id: w.task_id,
+            kind: w.kind,
+            what: some(w.what),
+            key: some(w.key),
+            since: some(w.since),
+            until: some(w.until),
+            who: w.who,
+            schema: serde_json::from_str(&w.schema_json).ok(),
+        }
+    }
+}
+
+/// Why an execution waits, and the command that frees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct StuckReason {
+    /// `queued`, `paused`, `no_agent`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`, `signal`, `approval`,
+    /// `step`, `time`, `child`, `publish`, or one of a newer release.
+    pub reason: String,
+    /// Path of the task; `None` = the execution as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Item of a task that scatters.
+    pub item: u32,
+    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`; `None` = nothing but what
+    /// it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// In words: which agent, topic, signal or execution, until when, or the place in the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl StuckReason {
+    pub(super) fn of(r: wire::StuckReason) -> Self {
+        let (task_id, command, detail) = (some(r.task_id), some(r.command), some(r.detail));
+        Self { reason: r.reason, task_id, item: r.item, command, detail }
+    }
+}
+
+fn amounts(spending: Option<wire::Spending>) -> Amounts {
+    let wire::Spending { calls, tokens, money_micros } = spending.unwrap_or_default();
+    Amounts { calls, tokens, money_micros }
+}
+
+impl Client {
+    /// Variables, budget, what tasks wait for and why nothing moves; the output of `task` when it is named. Of ended
+    /// executions too.
+    ///
+    /// # Errors
+    /// `not_found` (execution, or task with the nearest path).
+    pub async fn query(&self, execution: &str, task: Option<&str>) -> Result<Insight, Fault> {
+        let message = wire::QueryExecutionRequest {
+            execution_id: execution.to_owned(),
+            task_id: task.unwrap_or_default().to_owned(),
+            ..wire::QueryExecutionRequest::default()
+        };
+        let call = || async { self.control().query_execution(self.request(message.clone())).await };
+        let a = self.safely(call).await?;
+        Ok(Insight {
+            execution_id: a.execution_id,
+            status: ExecutionStatus::of(&a.status),
+            vars: serde_json::from_str(&a.vars_json).ok(),
+            waits: a.waits.into_iter().map(Wait::of).collect(),
+            output: read_payload(a.output, "output")?,
+            revision: a.revision,
+            spent: amounts(a.spent),
+            budget: amounts(a.budget),
+            parent_execution_id: some(a.parent_execution_id),
+            stuck: a.stuck.into_iter().map(StuckReason::of).collect(),
+        })
+    }
+}
