@@ -262,9 +262,10 @@ mod tests {
             task_states: "{}".into(),
             // As it was when the row was written.
             performance_metrics: r#"{"total_runtime_ms": 5, "tasks_total": 2}"#.into(),
+            stuck: None,
         };
         let shown = |row: &ExecutionRow| {
-            let listed = listed(row, at(61_000));
+            let listed = listed(row, 0, at(61_000));
             let agent = &listed.agents[0];
             (listed.metrics.as_ref().unwrap().total_runtime_ms, agent.status.clone(), agent.progress)
         };
