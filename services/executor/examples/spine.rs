@@ -45,6 +45,7 @@ impl PlanSource for OnePlan {
             .collect();
         let plan = serde_json::json!({"schema": 1, "name": "w", "version": "1", "tasks": tasks});
         Ok(FoundPlan {
+            edition: String::new(),
             workflow_id: WorkflowId::from_name(&context.tenant, "w"),
             name: "w".into(),
             version: "1".into(),

@@ -134,12 +134,8 @@ impl A2aCaller {
         let begun = Instant::now();
         let (notes_tx, mut notes) = mpsc::unbounded_channel();
         let mut notify = |notice: Notice| {
-            if let Notice::Bound { agent_task_id, context_id } = &notice {
-                let name = (agent_task_id.as_str().into(), context_id.as_deref().unwrap_or_default().into());
-                self.names.insert(request.message_id.clone(), name);
-                if !matches!(mode, Mode::Wait) {
-                    crash::point("sent-not-answered");
-                }
+            if matches!(notice, Notice::Bound { .. }) && !matches!(mode, Mode::Wait) {
+                crash::point("sent-not-answered");
             }
             drop(notes_tx.send(notice));
         };
@@ -161,10 +157,15 @@ impl A2aCaller {
                 }
             }
         };
-        let outcome = relay(work, &mut notes, request, sink, begun).await;
+        let outcome = relay(work, &mut notes, request, sink, begun, &self.names).await;
         // What is not over may have to be cancelled.
-        if outcome.as_ref().is_ok_and(|o| !matches!(o.end, End::InputRequired { .. })) {
-            self.names.invalidate(&request.message_id);
+        match &outcome {
+            Ok(Outcome { end: End::InputRequired { .. }, agent_task_id: Some(task), context_id, .. }) => {
+                let context = context_id.as_deref().unwrap_or_default();
+                self.names.insert(request.message_id.clone(), (task.as_str().into(), context.into()));
+            }
+            Ok(Outcome { end: End::InputRequired { .. }, .. }) | Err(_) => {}
+            Ok(_) => self.names.invalidate(&request.message_id),
         }
         if outcome.is_ok() && matches!(request.kind, CallKind::Send(_)) {
             self.remember(request, begun.elapsed());
@@ -173,13 +174,15 @@ impl A2aCaller {
     }
 }
 
-/// Runs the call and passes on what it reports; the agent's name for it once the call is old enough to be worth it.
+/// Runs the call and passes on what it reports; the agent's name for it once the call is old enough to be worth it. A
+/// call that is over with the answer that names it leaves no name behind.
 async fn relay(
     work: impl Future<Output = Result<Outcome, CallError>>,
     notes: &mut mpsc::UnboundedReceiver<Notice>,
     request: &CallRequest,
     sink: &dyn CallSink,
     begun: Instant,
+    names: &Cache<String, (Arc<str>, Arc<str>)>,
 ) -> Result<Outcome, CallError> {
     tokio::pin!(work);
     let mut bound: Option<(Arc<str>, Arc<str>)> = None;
@@ -187,13 +190,27 @@ async fn relay(
     let due = tokio::time::sleep(wait.saturating_sub(begun.elapsed()));
     tokio::pin!(due);
     let mut old = false;
+    let named = |task: String, context: Option<String>| {
+        let name: (Arc<str>, Arc<str>) = (task.into(), context.unwrap_or_default().into());
+        names.insert(request.message_id.clone(), name.clone());
+        name
+    };
     loop {
         tokio::select! {
-            done = &mut work => return done,
+            biased;
+            done = &mut work => {
+                // What failed after it was named may still run there.
+                while done.is_err() && let Ok(note) = notes.try_recv() {
+                    if let Notice::Bound { agent_task_id, context_id } = note {
+                        named(agent_task_id, context_id);
+                    }
+                }
+                return done;
+            }
             () = &mut due, if !old => old = true,
             Some(note) = notes.recv() => match note {
                 Notice::Bound { agent_task_id, context_id } => {
-                    bound = Some((agent_task_id.into(), context_id.unwrap_or_default().into()));
+                    bound = Some(named(agent_task_id, context_id));
                 }
                 Notice::Progress { fraction, text } => {
                     sink.progress(f64::from(fraction.unwrap_or_default()), text.as_deref().unwrap_or_default());

@@ -180,12 +180,13 @@ impl ExecutorService for Executor {
                 .start_execution(self.forward.request(&context, request.into_inner(), timeout))
                 .await;
         }
+        let summary_only = asked.summary_only;
         let mut start = start_of(request.into_inner())?;
         if start.key.is_empty() && start.execution_id.is_empty() {
             start.own_id = self.draw();
         }
         let outcome = self.app.start(&context, start).await?;
-        Ok(Response::new(wire::started(&outcome)))
+        Ok(Response::new(wire::started(&outcome, summary_only)))
     }
 
     async fn get_execution(&self, request: Request<pb::GetExecutionRequest>) -> Answer<pb::Execution> {

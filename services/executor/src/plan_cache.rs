@@ -11,7 +11,7 @@ use base::{CallContext, Tenant, WorkflowId};
 use moka::future::Cache;
 use tokio::sync::Mutex;
 
-use crate::plans::{PlanEntry, PlanSource};
+use crate::plans::{FoundPlan, PlanEntry, PlanSource};
 
 /// Versions kept.
 const VERSIONS_MAX: u64 = 10_000;
@@ -68,7 +68,17 @@ impl PlanCache {
             return found.clone();
         }
         slot.asked_at = Some(Instant::now());
-        let found = self.ask(context, workflow, None).await;
+        // The plan itself travels once: from then on the question is whether it is still this one.
+        let found = match &slot.found {
+            Some(Ok(known)) if !known.edition.is_empty() => {
+                match self.source.changed(context, workflow, &known.edition).await {
+                    Ok(None) => Ok(known.clone()),
+                    Ok(Some(other)) => self.compiled(context, other).await,
+                    Err(fault) => Err(fault),
+                }
+            }
+            _ => self.ask(context, workflow, None).await,
+        };
         slot.found = Some(found.clone());
         found
     }
@@ -100,8 +110,13 @@ impl PlanCache {
         inline: Option<(&str, &str)>,
     ) -> Result<Arc<PlanEntry>, Fault> {
         let found = self.source.plan(context, workflow, inline).await?;
+        self.compiled(context, found).await
+    }
+
+    async fn compiled(&self, context: &CallContext, found: FoundPlan) -> Result<Arc<PlanEntry>, Fault> {
         let key = (context.tenant.clone(), found.workflow_id, Arc::from(found.version.as_str()));
-        if let Some(known) = self.versions.get(&key).await {
+        // A version is deleted only when no execution of it is active: one that was stored anew takes its place.
+        if let Some(known) = self.versions.get(&key).await.filter(|known| *known.edition == *found.edition) {
             return Ok(known);
         }
         // Compiling is work of a definition's size: off the threads that carry the executions.

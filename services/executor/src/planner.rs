@@ -4,7 +4,7 @@ use api::Fault;
 use async_trait::async_trait;
 use base::{CallContext, WorkflowId};
 use proto::planner::internal::v1::{
-    GetPlanRequest, planner_internal_service_client::PlannerInternalServiceClient as Client,
+    GetPlanRequest, GetPlanResponse, planner_internal_service_client::PlannerInternalServiceClient as Client,
 };
 use runtime::PeerChannel;
 
@@ -25,6 +25,19 @@ impl PlannerPlans {
     }
 }
 
+impl PlannerPlans {
+    async fn ask(&self, context: &CallContext, request: GetPlanRequest) -> Result<GetPlanResponse, Fault> {
+        let answer = self.client.clone().get_plan(runtime::call::request(context, request)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| Fault::from_status(&status))
+    }
+}
+
+fn found(answer: GetPlanResponse) -> Result<FoundPlan, Fault> {
+    let GetPlanResponse { workflow_id, name, version, edition, plan_json, .. } = answer;
+    let workflow_id: WorkflowId = workflow_id.parse().map_err(|_| Fault::internal())?;
+    Ok(FoundPlan { workflow_id, name, version, edition, plan_json })
+}
+
 #[async_trait]
 impl PlanSource for PlannerPlans {
     async fn plan(
@@ -38,9 +51,9 @@ impl PlanSource for PlannerPlans {
             r#ref: workflow.into(),
             inline_source: inline_source.into(),
             inline_format: inline_format.into(),
-            compile_only: false,
+            ..GetPlanRequest::default()
         };
-        self.ask(context, request).await
+        found(self.ask(context, request).await?)
     }
 
     async fn draft(
@@ -54,15 +67,21 @@ impl PlanSource for PlannerPlans {
             compile_only: true,
             ..GetPlanRequest::default()
         };
-        self.ask(context, request).await
+        found(self.ask(context, request).await?)
     }
-}
 
-impl PlannerPlans {
-    async fn ask(&self, context: &CallContext, request: GetPlanRequest) -> Result<FoundPlan, Fault> {
-        let answer = self.client.clone().get_plan(runtime::call::request(context, request)).await;
-        let found = answer.map_err(|status| Fault::from_status(&status))?.into_inner();
-        let workflow_id: WorkflowId = found.workflow_id.parse().map_err(|_| Fault::internal())?;
-        Ok(FoundPlan { workflow_id, name: found.name, version: found.version, plan_json: found.plan_json })
+    async fn changed(
+        &self,
+        context: &CallContext,
+        workflow: &str,
+        edition: &str,
+    ) -> Result<Option<FoundPlan>, Fault> {
+        let request = GetPlanRequest {
+            r#ref: workflow.into(),
+            known_edition: edition.into(),
+            ..GetPlanRequest::default()
+        };
+        let answer = self.ask(context, request).await?;
+        if answer.unchanged { Ok(None) } else { found(answer).map(Some) }
     }
 }

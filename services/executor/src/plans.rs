@@ -29,6 +29,8 @@ pub struct PlanEntry {
     pub name: Arc<str>,
     /// The version.
     pub version: Arc<str>,
+    /// Names the stored plan that this was compiled from.
+    pub(crate) edition: Arc<str>,
     /// The plan.
     pub compiled: Arc<Compiled>,
     /// What each node needs, in the order of the compiled plan's nodes.
@@ -83,6 +85,17 @@ pub trait PlanSource: Send + Sync + 'static {
     async fn draft(&self, _context: &CallContext, _definition: (&str, &str)) -> Result<FoundPlan, Fault> {
         Err(Fault::bad("definition", "definitions are not compiled here: give plan_json"))
     }
+
+    /// The same for a workflow of which the caller has the plan called `edition`; `None` = it is still that one.
+    async fn changed(
+        &self,
+        context: &CallContext,
+        workflow: &str,
+        edition: &str,
+    ) -> Result<Option<FoundPlan>, Fault> {
+        let found = self.plan(context, workflow, None).await?;
+        Ok(Some(found).filter(|found| found.edition != edition || edition.is_empty()))
+    }
 }
 
 /// A plan as the planner gives it.
@@ -94,6 +107,8 @@ pub struct FoundPlan {
     pub name: String,
     /// The version.
     pub version: String,
+    /// Names this plan; another one when the version was deleted and stored anew. Empty = versions never change.
+    pub edition: String,
     /// The plan as JSON.
     pub plan_json: String,
 }
@@ -110,7 +125,8 @@ impl PlanEntry {
         let plan: Plan = serde_json::from_str(&found.plan_json).map_err(|e| bad(e.to_string()))?;
         let compiled = Arc::new(Compiled::new(plan).map_err(|e| bad(e.to_string()))?);
         let names = (found.workflow_id, found.name.as_str().into(), found.version.as_str().into());
-        Self::of(names, compiled).map_err(bad)
+        let entry = Self::of(names, compiled).map_err(bad)?;
+        Ok(Self { edition: found.edition.as_str().into(), ..entry })
     }
 
     /// Derives what is needed to run a compiled plan.
@@ -133,6 +149,7 @@ impl PlanEntry {
             workflow_id: id,
             name,
             version,
+            edition: Arc::default(),
             needs,
             picks,
             concurrency: compiled.plan().limits.concurrency,

@@ -17,7 +17,6 @@ fn time(at: Option<Timestamp>) -> String {
 
 /// An execution.
 pub(crate) fn execution(view: &ExecutionView) -> pb::Execution {
-    let m = &view.metrics;
     pb::Execution {
         execution_id: view.id.to_string(),
         workflow_id: view.workflow_id.to_string(),
@@ -30,15 +29,7 @@ pub(crate) fn execution(view: &ExecutionView) -> pb::Execution {
         output: view.output.as_ref().map(payload::to_wire),
         tasks: view.tasks.iter().map(task).collect(),
         agents: view.agents.iter().map(agent).collect(),
-        metrics: Some(pb::Metrics {
-            total_runtime_ms: m.runtime_ms,
-            agents_allocated: m.agents,
-            tasks_completed: m.completed,
-            tasks_total: m.total,
-            coordination_overhead: m.overhead,
-            agent_time_ms: m.agent_ms,
-            retries: m.retries,
-        }),
+        metrics: Some(metrics(view)),
         causes: view.causes.iter().map(|c| cause(view, c)).collect(),
         created_at: view.created_at.rfc3339(),
         started_at: time(view.started_at),
@@ -67,6 +58,19 @@ fn reason(r: StuckView) -> pb::StuckReason {
 /// What was spent, or may be.
 pub(crate) fn spending(s: Spending) -> pb::Spending {
     pb::Spending { calls: s.calls, tokens: s.tokens, money_micros: s.money_micros }
+}
+
+fn metrics(view: &ExecutionView) -> pb::Metrics {
+    let m = &view.metrics;
+    pb::Metrics {
+        total_runtime_ms: m.runtime_ms,
+        agents_allocated: m.agents,
+        tasks_completed: m.completed,
+        tasks_total: m.total,
+        coordination_overhead: m.overhead,
+        agent_time_ms: m.agent_ms,
+        retries: m.retries,
+    }
 }
 
 fn task(view: &TaskView) -> pb::Task {
@@ -203,15 +207,38 @@ pub(crate) fn watched(watched: &Watched, cursor: String) -> pb::WatchResponse {
     }
 }
 
+/// The same without what a caller that has just started it knows or does not ask for: input, tasks, agents, metadata.
+fn summary(view: &ExecutionView) -> pb::Execution {
+    pb::Execution {
+        execution_id: view.id.to_string(),
+        workflow_id: view.workflow_id.to_string(),
+        workflow_name: view.workflow_name.to_string(),
+        workflow_version: view.workflow_version.to_string(),
+        status: view.status.as_str().into(),
+        current_phase: view.current_phase.clone(),
+        priority: view.priority,
+        output: view.output.as_ref().map(payload::to_wire),
+        metrics: Some(metrics(view)),
+        causes: view.causes.iter().map(|c| cause(view, c)).collect(),
+        created_at: view.created_at.rfc3339(),
+        started_at: time(view.started_at),
+        completed_at: time(view.ended_at),
+        last_seq: view.last_seq,
+        correlation_id: view.correlation_id.to_string(),
+        ..pb::Execution::default()
+    }
+}
+
 /// The answer to a start.
-pub(crate) fn started(outcome: &StartOutcome) -> pb::StartExecutionResponse {
+pub(crate) fn started(outcome: &StartOutcome, summary_only: bool) -> pb::StartExecutionResponse {
+    let shown = if summary_only { summary } else { execution };
     pb::StartExecutionResponse {
         execution_id: outcome.id.to_string(),
         workflow_id: outcome.workflow_id.to_string(),
         status: outcome.ended.as_ref().map_or("planning", |view| view.status.as_str()).into(),
         allocated_agents: outcome.candidates.iter().map(ToString::to_string).collect(),
         existing: outcome.existing,
-        execution: outcome.ended.as_ref().map(|view| execution(view)),
+        execution: outcome.ended.as_ref().map(|view| shown(view)),
         queue_position: outcome.queue_position,
     }
 }

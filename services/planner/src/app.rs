@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use base::{CallContext, Clock as _, ErrorCode, Tenant, WorkflowId};
+use base::{CallContext, Clock as _, ErrorCode, Tenant, Timestamp, WorkflowId};
 use language::{Analysis, Compiled, Dialect, Format, Offers, Outcome, Pattern, Patterns};
 use moka::sync::Cache;
 use proto::executor::v1::{ListExecutionsRequest, executor_service_client::ExecutorServiceClient};
@@ -10,7 +10,10 @@ use runtime::{PeerChannel, Settings, SystemClock};
 use serde_json::Value;
 use store::planner::{PatternUse, PlannerStore, PutVersionError, WorkflowFilter, WorkflowVersion};
 
-use crate::{config::Options, error::PlannerError, fleet::Fleet, metrics::PlannerMetrics, patterns::Known};
+use crate::{
+    config::Options, editions::Editions, error::PlannerError, fleet::Fleet, metrics::PlannerMetrics,
+    patterns::Known,
+};
 
 /// The planner's parts. Shared by all requests.
 pub(crate) struct App {
@@ -23,6 +26,7 @@ pub(crate) struct App {
     pub(crate) compiled: Cache<[u8; 32], Arc<Compiled>>,
     /// Patterns of users by the hash of their text.
     pub(crate) patterns: Cache<String, Arc<Pattern>>,
+    pub(crate) editions: Editions,
 }
 
 /// A cache of as many entries as plans are kept.
@@ -71,6 +75,16 @@ impl Named {
         };
         Ok(Self { text: text.to_owned(), workflow, version: version.map(str::to_owned) })
     }
+}
+
+/// Names a plan.
+fn edition(version: &str, content_hash: &str, created_at: Timestamp) -> String {
+    format!("{version} {content_hash} {}", created_at.micros())
+}
+
+/// The same of a version that was read.
+pub(crate) fn edition_of(row: &WorkflowVersion) -> String {
+    edition(&row.version, &row.content_hash, row.created_at)
 }
 
 /// A definition that was checked, and the patterns of users that it was expanded with.
@@ -145,6 +159,7 @@ impl App {
         uses: &[PatternUse],
     ) -> Result<WorkflowVersion, PlannerError> {
         let new = row(tenant, given, compiled)?;
+        let _changes = self.editions.change();
         let stored = self.store.put_version(&new, uses).await.map_err(|error| match error {
             PutVersionError::Conflict { .. } => {
                 PlannerError::Exists { name: new.name.clone(), version: new.version.clone() }
@@ -206,6 +221,20 @@ impl App {
         found.ok_or_else(|| PlannerError::NotFound(named.text.clone()))
     }
 
+    /// What names the plan of a version, or of the newest.
+    pub(crate) async fn edition(&self, tenant: &Tenant, named: &Named) -> Result<Arc<str>, PlannerError> {
+        let key = (tenant.clone(), named.workflow, named.version.clone());
+        let at = self.editions.now();
+        if let Some(known) = self.editions.get(&key, at) {
+            return Ok(known);
+        }
+        let found = self.store.get_edition(tenant, named.workflow, named.version.as_deref()).await?;
+        let (version, hash, created_at) = found.ok_or_else(|| PlannerError::NotFound(named.text.clone()))?;
+        let edition: Arc<str> = edition(&version, &hash, created_at).into();
+        self.editions.put(key, at, &edition);
+        Ok(edition)
+    }
+
     /// All versions of a workflow, newest first.
     pub(crate) async fn versions(
         &self,
@@ -242,6 +271,7 @@ impl App {
         if !executions.is_empty() {
             return Err(PlannerError::Active { workflow, executions });
         }
+        let _changes = self.editions.change();
         match self.store.delete(tenant, named.workflow, named.version.as_deref()).await? {
             0 => Err(PlannerError::NotFound(named.text.clone())),
             deleted => Ok(deleted),

@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 use workflow::plan::Plan;
 
 use crate::{
-    app::{App, Given, Named},
+    app::{App, Given, Named, edition_of},
     error::PlannerError,
 };
 
@@ -230,12 +230,19 @@ impl Planner {
         request: GetPlanRequest,
     ) -> Result<GetPlanResponse, PlannerError> {
         let row = if request.inline_source.is_empty() {
-            self.0.get(tenant, &Named::parse(tenant, &request.r#ref)?).await?
+            let named = Named::parse(tenant, &request.r#ref)?;
+            let known = request.known_edition;
+            if !known.is_empty() && *self.0.edition(tenant, &named).await? == *known {
+                return Ok(GetPlanResponse { unchanged: true, edition: known, ..GetPlanResponse::default() });
+            }
+            self.0.get(tenant, &named).await?
         } else {
             let given = given(request.inline_source, &request.inline_format)?;
             self.0.inline(tenant, &given, !request.compile_only).await?
         };
         Ok(GetPlanResponse {
+            edition: edition_of(&row),
+            unchanged: false,
             workflow_id: row.workflow_id.to_string(),
             name: row.name,
             version: row.version,

@@ -7,6 +7,7 @@
 
 mod app;
 mod config;
+mod editions;
 mod error;
 mod fleet;
 mod grpc;
@@ -23,7 +24,9 @@ use proto::planner::{
 use runtime::{Role, RoleContext, Service};
 use store::planner::PlannerStore;
 
-use crate::{app::App, config::Options, fleet::Fleet, grpc::Planner, metrics::PlannerMetrics};
+use crate::{
+    app::App, config::Options, editions::Editions, fleet::Fleet, grpc::Planner, metrics::PlannerMetrics,
+};
 
 /// The planner, alone in its process or beside others.
 pub fn role() -> Role {
@@ -49,6 +52,7 @@ async fn start(ctx: RoleContext, engines: Vec<language::Provider>) -> anyhow::Re
         options: Options::of(&ctx.settings, engines),
         compiled: app::cache(&ctx.settings),
         patterns: app::cache(&ctx.settings),
+        editions: Editions::new(store.db().is_own(), app::cache(&ctx.settings)),
     });
     let max = ctx.settings.server.grpc_message_max.len();
     let planner = Planner::new(app);

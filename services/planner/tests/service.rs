@@ -379,3 +379,37 @@ async fn a_stored_version_keeps_the_pattern_it_was_expanded_with() {
         p.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_is_known_is_not_sent_again_until_the_name_means_another() {
+    for backend in each_backend() {
+        let mut p = Planner::start(&backend, Vec::new()).await;
+        let source = |version: &str, task: &str| {
+            format!(
+                "{{\"name\":\"w\",\"version\":\"{version}\",\"tasks\":[{{\"id\":\"{task}\",\"capability\":\"x\"}}]}}"
+            )
+        };
+        let ask = async |known: &str| {
+            let request =
+                GetPlanRequest { r#ref: "w".into(), known_edition: known.into(), ..Default::default() };
+            p.inside.clone().get_plan(request).await
+        };
+        p.public.clone().create_workflow(create(source("1", "a"))).await.unwrap();
+        let first = ask("").await.unwrap().into_inner();
+        assert!(!first.unchanged && !first.edition.is_empty() && !first.plan_json.is_empty());
+        for _ in 0..2 {
+            let again = ask(&first.edition).await.unwrap().into_inner();
+            assert!(again.unchanged && again.plan_json.is_empty());
+        }
+        p.public.clone().create_workflow(create(source("2", "b"))).await.unwrap();
+        let second = ask(&first.edition).await.unwrap().into_inner();
+        assert_eq!((second.unchanged, second.version.as_str()), (false, "2"), "seen at once");
+        // The same number with another content, after the first one was deleted.
+        p.public.clone().delete_workflow(DeleteWorkflowRequest { r#ref: "w".into() }).await.unwrap();
+        assert_eq!(fault(ask(&second.edition).await.unwrap_err()).code, ErrorCode::NotFound);
+        p.public.clone().create_workflow(create(source("2", "c"))).await.unwrap();
+        let anew = ask(&second.edition).await.unwrap().into_inner();
+        assert!(!anew.unchanged && anew.plan_json.contains("\"c\""));
+        p.stop().await;
+    }
+}

@@ -55,6 +55,11 @@ impl Db {
         }
     }
 
+    /// Whether this process alone writes to it: what it has read stays true until it writes itself.
+    pub fn is_own(&self) -> bool {
+        matches!(self.0, Inner::Sqlite { .. })
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.read("SELECT 1", Vec::new()).await.map(drop)

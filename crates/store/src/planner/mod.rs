@@ -156,6 +156,23 @@ impl PlannerStore {
         rows.first().map(read_version).transpose()
     }
 
+    /// Version, hash of the content and time of creation of a version or of the newest: what tells whether a plan is still
+    /// the one that is known, without reading it.
+    pub async fn get_edition(
+        &self,
+        tenant: &Tenant,
+        workflow: WorkflowId,
+        version: Option<&str>,
+    ) -> Result<Option<(String, String, Timestamp)>> {
+        let sql = "SELECT v.version, v.content_hash, v.created_at FROM workflows AS w
+             JOIN workflow_versions AS v ON v.workflow_id = w.workflow_id
+                 AND v.version = coalesce($3::text, w.latest_version)
+             WHERE w.workflow_id = $1 AND w.tenant = $2";
+        let version: Value = version.map(str::to_owned).into();
+        let rows = self.db.read(sql, vec![workflow.uuid().into(), tenant.into(), version]).await?;
+        rows.first().map(|row| Ok((row.get(0)?, row.get(1)?, row.time(2)?))).transpose()
+    }
+
     /// The versions of a workflow, newest first, at most 1,000.
     pub async fn list_versions(&self, tenant: &Tenant, workflow: WorkflowId) -> Result<Vec<String>> {
         let sql = "SELECT version FROM workflow_versions WHERE workflow_id = $1 AND tenant = $2

@@ -89,15 +89,15 @@ impl Lane {
         shard.in_flight = true;
         let group = Group { by: self.me.clone(), shard: number, items };
         let (journal, tx) = (self.shared.journal.clone(), self.tx.clone());
-        tokio::spawn(async move {
+        self.commits.push(Box::pin(async move {
             crash::point("before-commit");
             let result = match large.is_empty() {
                 true => journal.commit(group).await,
                 false => commit_with(large, group, journal.as_ref(), &tx).await,
             };
             crash::point("committed-not-acknowledged");
-            let _ = tx.send(Msg::Committed { shard: number, result, flights }).await;
-        });
+            Msg::Committed { shard: number, result, flights }
+        }));
     }
 
     /// A group came back: what it held back may happen now.

@@ -9,6 +9,7 @@ use std::{
 
 use api::Fault;
 use base::{ErrorCode, ExecutionId, Timestamp};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use store::journal::Membership;
 use tokio::sync::{mpsc, watch};
 use workflow::{CallKey, Caller, Input, Step};
@@ -64,6 +65,8 @@ pub(crate) struct Lane {
     pub(crate) workflow_watchers: HashMap<base::WorkflowId, Vec<Watcher>>,
     /// Calls of this process whose shard has moved on.
     pub(crate) orphans: HashMap<(ExecutionId, CallKey), OpenCall>,
+    /// Groups on their way to the disk. The lane itself waits for them: a task for each would wake another thread.
+    pub(crate) commits: FuturesUnordered<BoxFuture<'static, Msg>>,
     /// Number of the last load.
     pub(crate) tickets: u64,
     pub(crate) draining: bool,
@@ -111,6 +114,8 @@ impl Lane {
             tokio::select! {
                 biased;
                 _ = inbox.stop.changed() => return,
+                // Before all else: a group leaves when it is first looked at here.
+                Some(done) = self.commits.next(), if !self.commits.is_empty() => batch.push(done),
                 n = inbox.inputs.recv_many(&mut batch, BATCH) => if n == 0 { return },
                 Some(msg) = inbox.grants.recv() => batch.push(msg),
                 Some(msg) = inbox.starts.recv() => batch.push(msg),
@@ -119,7 +124,12 @@ impl Lane {
             }
             // What arrived in the same moment joins the same group.
             while batch.len() < BATCH {
-                let more = inbox.grants.try_recv().ok().or_else(|| inbox.starts.try_recv().ok());
+                // The wake-up that this look would take from a commit is asked for again by the next round's.
+                let done = self.commits.next().now_or_never().flatten();
+                let more = done
+                    .or_else(|| inbox.inputs.try_recv().ok())
+                    .or_else(|| inbox.grants.try_recv().ok())
+                    .or_else(|| inbox.starts.try_recv().ok());
                 match more {
                     Some(msg) => batch.push(msg),
                     None => break,

@@ -38,6 +38,7 @@ use api::Fault;
 use arc_swap::ArcSwap;
 use base::{AgentId, Clock, ExecutionId, Tenant, WorkflowId};
 use catalog::Snapshot;
+use futures::stream::FuturesUnordered;
 use store::{Journal, journal::Membership};
 use tokio::sync::{mpsc, oneshot, watch};
 use workflow::Caller;
@@ -680,6 +681,7 @@ fn spawn_lane(
         idle: std::collections::BTreeSet::new(),
         workflow_watchers: HashMap::new(),
         orphans: HashMap::new(),
+        commits: FuturesUnordered::new(),
         tickets: 0,
         writes_up_to: api::log::LOG_SCHEMA,
         draining: false,

@@ -54,7 +54,8 @@ impl PlanSource for Plans {
                 plan["name"] = name.as_str().into();
                 plan["version"] = "1".into();
                 let plan_json = plan.to_string();
-                return Ok(FoundPlan { workflow_id, name: name.clone(), version: "1".into(), plan_json });
+                let (version, edition) = ("1".into(), String::new());
+                return Ok(FoundPlan { workflow_id, name: name.clone(), version, edition, plan_json });
             }
         }
         let known = WorkflowId::from_name(&context.tenant, "w").to_string();
@@ -70,6 +71,7 @@ impl PlanSource for Plans {
         let plan =
             serde_json::json!({"schema": 1, "name": "w", "version": "1", "tasks": tasks, "limits": limits});
         Ok(FoundPlan {
+            edition: String::new(),
             workflow_id: WorkflowId::from_name(&context.tenant, "w"),
             name: "w".into(),
             version: "1".into(),

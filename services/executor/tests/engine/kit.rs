@@ -83,6 +83,7 @@ impl PlanSource for Plans {
         };
         let plan = plan.ok_or_else(|| Fault::not_found("workflow", workflow))?;
         Ok(FoundPlan {
+            edition: String::new(),
             workflow_id: id(known),
             name: known.clone(),
             version: plan["version"].as_str().unwrap().into(),

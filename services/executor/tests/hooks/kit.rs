@@ -48,6 +48,7 @@ impl PlanSource for OnePlan {
     ) -> Result<FoundPlan, Fault> {
         let tasks = self.0.lock().unwrap().clone();
         Ok(FoundPlan {
+            edition: String::new(),
             workflow_id: WorkflowId::from_name(&context.tenant, "w"),
             name: "w".into(),
             version: "1".into(),

@@ -124,6 +124,8 @@ async fn start(
         wait_ms: 0,
         session_id: request.session_id.unwrap_or_default(),
         correlation_id: sent_correlation(headers).unwrap_or_default(),
+        // Nothing else of it is shown here.
+        summary_only: true,
     };
     let answer = send(app, &waiting(app, ctx, wait), message, wait).await?;
     let status = if answer.execution.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
