@@ -383,7 +383,7 @@ async fn a_stored_version_keeps_the_pattern_it_was_expanded_with() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_is_known_is_not_sent_again_until_the_name_means_another() {
     for backend in each_backend() {
-        let mut p = Planner::start(&backend, Vec::new()).await;
+        let p = Planner::start(&backend, Vec::new()).await;
         let source = |version: &str, task: &str| {
             format!(
                 "{{\"name\":\"w\",\"version\":\"{version}\",\"tasks\":[{{\"id\":\"{task}\",\"capability\":\"x\"}}]}}"

@@ -16,7 +16,6 @@ mod memo;
 mod parked;
 mod reads;
 mod sessions;
-mod spans;
 mod storm;
 mod stuck;
 mod timers;
