@@ -166,10 +166,7 @@ fn not_started() {
     let taken = holder.local_addr().unwrap().port().to_string();
     let folder = tempfile::tempdir().unwrap();
     for (arg, want) in [
-        (
-            "gateway.body=5",
-            "flag --set gateway.body: gateway.body: is not a setting; did you mean gateway.body_max?",
-        ),
+        ("gateway.body=5", "flag --set gateway.body: is not a setting; did you mean gateway.body_max?"),
         (&*format!("gateway.http_port={taken}"), "set gateway.http_port to another port"),
     ] {
         let output = command(folder.path()).arg("--set").arg(arg).output().unwrap();

@@ -93,7 +93,8 @@ pub(super) fn error(status: &Status, run: &str, address: &str) -> EngineError {
     let said = format!("Temporal at {address}: {}", status.message());
     let refused = |class| EngineError::Refused { class, message: said.clone(), retry_after: None };
     match status.code() {
-        Code::NotFound if status.message().to_ascii_lowercase().contains("namespace") => {
+        // Words about a run may name its namespace as well.
+        Code::NotFound if status.message().to_ascii_lowercase().starts_with("namespace") => {
             refused(FailureClass::Definition)
         }
         Code::NotFound => EngineError::NoRun(run.to_owned()),
@@ -143,7 +144,9 @@ mod tests {
     #[test]
     fn statuses_say_whether_the_call_may_have_happened() {
         let of = |code, text: &str| error(&Status::new(code, text), "r", "http://t:7233");
-        assert_eq!(of(Code::NotFound, "workflow not found"), EngineError::NoRun("r".into()));
+        for gone in ["workflow not found", "Execution not found: WorkflowId{namespace='default'}"] {
+            assert_eq!(of(Code::NotFound, gone), EngineError::NoRun("r".into()));
+        }
         for (code, text, class, known) in [
             (Code::NotFound, "Namespace x is not found.", FailureClass::Definition, true),
             (Code::Unavailable, "reset", FailureClass::Broken, false),
