@@ -31,11 +31,13 @@ macro_rules! on_both_shapes {
 mod adaptation;
 mod agents;
 mod development;
+mod durability;
 mod examples;
 mod failures;
 mod graphs;
 mod limits;
 mod live;
 mod refusals;
+mod soak;
 mod starts;
 mod steering;
