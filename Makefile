@@ -17,10 +17,12 @@ build: setup-build ## build the one binary and the example agents (dev profile)
 test: setup-test build ## every test, those against real PostgreSQL and Redis included
 	@cargo test --workspace --no-fail-fast
 
-# What to run: BENCH='--works w1,w10 --backends embedded --runs 1'; `target/release/orchestra-bench run --help` lists all.
+# What to run: BENCH='--works w1,w10 --backends embedded --runs 1'; `orchestra-bench run --help` lists all.
+# BENCH_PROFILE=dev builds faster, to try the harness itself: its figures mean nothing.
+BENCH_PROFILE ?= release
 bench: setup-bench ## measure this machine: every work on SQLite and on PostgreSQL + Redis; table, JSON and plots in target/bench
-	@cargo build --release -p orchestra -p orchestra-bench
-	@$${CARGO_TARGET_DIR:-target}/release/orchestra-bench run $(BENCH)
+	@cargo build --profile $(BENCH_PROFILE) -p orchestra -p orchestra-bench
+	@$${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(BENCH_PROFILE)),debug,$(BENCH_PROFILE))/orchestra-bench run $(BENCH)
 
 check: setup-build ## format, lints and documentation, as CI checks them
 	@scripts/check.sh

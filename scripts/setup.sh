@@ -21,7 +21,7 @@ need() { missing+=("$@"); }
 
 command -v cc >/dev/null || need gcc
 [ -e /usr/include/stdlib.h ] || [ "$(uname -s)" != Linux ] || need libc6-dev
-if [ "$what" != build ]; then
+if [ "$what" = bench ] || [ "$what" = test ]; then
     # Debian keeps the server out of PATH.
     if ! command -v postgres >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
         need postgresql-15

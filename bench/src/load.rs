@@ -114,6 +114,8 @@ struct State {
 }
 
 pub(crate) async fn main() -> io::Result<()> {
+    // A harness that is killed must not leave a load behind.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let job: Job = serde_json::from_str(&text)?;

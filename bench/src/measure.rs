@@ -57,9 +57,8 @@ impl Loading {
     }
 
     /// Ends it in the middle: only its being there counted.
-    pub(crate) fn stop(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(crate) fn stop(self) {
+        drop(self);
     }
 
     /// Waits for its end.
@@ -70,6 +69,14 @@ impl Loading {
                 return outcome;
             }
         }
+    }
+}
+
+impl Drop for Loading {
+    /// Also when what it was the background of has failed.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

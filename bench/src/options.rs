@@ -46,10 +46,10 @@ pub(crate) struct Run {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     pub(crate) in_flight: Vec<usize>,
     /// Seconds of each measured run.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
     /// Seconds of warm-up before each.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.5)]
     pub(crate) warm_up: f64,
     /// Runs of each; the table shows their median, least and most.
     #[arg(long, default_value_t = 3)]
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     /// Widths of the fan-out.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1000])]
     pub(crate) fan: Vec<usize>,
-    /// Executions of PARK.
+    /// Executions of PARK on SQLite; a fifth of them on PostgreSQL.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) parked: usize,
     /// Finished executions of START.
@@ -66,6 +66,9 @@ pub(crate) struct Run {
     /// Tasks of the definitions of PLAN.
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000, 100_000])]
     pub(crate) plan_tasks: Vec<usize>,
+    /// Executions that run while the routes are measured.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) running: usize,
     /// Most active executions of the curve.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) curve_active: usize,
@@ -87,6 +90,9 @@ pub(crate) struct Run {
     /// Executions of the soak that run at the same time.
     #[arg(long, default_value_t = 1000)]
     pub(crate) soak_in_flight: usize,
+    /// Another build of `orchestra`, to compare two; the one beside this program when not said.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) orchestra: Option<PathBuf>,
     /// Setting of Orchestra, KEY=VALUE; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,

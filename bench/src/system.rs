@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -154,7 +155,7 @@ impl System {
     }
 
     fn command(&self, node: &Node) -> Command {
-        let mut command = Command::new(program("orchestra"));
+        let mut command = Command::new(program());
         let role = role_of(&node.name);
         let mut sets = self.settings.clone();
         match self.backend {
@@ -269,6 +270,11 @@ impl System {
         client::json(self.http, "GET", &format!("/api/v1{path}"), "")
     }
 
+    /// Executions and calls, active and waiting, of all executors.
+    pub(crate) fn capacity(&self) -> Value {
+        client::json(self.http, "GET", "/workflow-capacity", "").unwrap_or_default()
+    }
+
     /// DELETE below `/api/v1`: whether it was accepted.
     pub(crate) fn delete(&self, path: &str) -> bool {
         client::json(self.http, "DELETE", &format!("/api/v1{path}"), "").is_ok()
@@ -372,10 +378,20 @@ fn pid(process: &Process) -> Option<u32> {
     process.id()
 }
 
-/// A program of the same build as this one.
-pub(crate) fn program(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a process knows its program");
-    let path = own.with_file_name(name);
-    assert!(path.exists(), "{} is missing; build it: cargo build --release -p orchestra", path.display());
-    path
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Measures this build of `orchestra` from now on.
+pub(crate) fn measure_program(path: &Path) {
+    let path = path.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    PROGRAM.set(path).expect("the program is chosen once");
+}
+
+/// The program that is measured: that of the same build as this one unless another was named.
+fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| {
+        let own = std::env::current_exe().expect("a process knows its program");
+        let path = own.with_file_name("orchestra");
+        assert!(path.exists(), "{} is missing; build it: cargo build --release -p orchestra", path.display());
+        path
+    })
 }

@@ -169,10 +169,22 @@ impl TestAgent {
     fn nobody(script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
         let mind =
             Mind { script: Arc::new(script), memory: Mutex::default(), released: watch::channel(false).0 };
-        let capability = unique_name("skill");
+        Self::of(unique_name("skill"), Arc::new(mind))
+    }
+
+    fn of(capability: String, mind: Arc<Mind>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = Some(runtime.expect("a runtime can be made"));
-        Self { capability, ids: Vec::new(), mind: Arc::new(mind), running: Vec::new(), runtime }
+        Self { capability, ids: Vec::new(), mind, running: Vec::new(), runtime }
+    }
+
+    /// `count` more agents of the same capability and memory that can die on their own.
+    pub async fn twin(&self, api: &Api, count: usize, effect: Effect) -> Self {
+        let mut twin = Self::of(self.capability.clone(), Arc::clone(&self.mind));
+        for _ in 0..count {
+            twin.join(api, effect, 64).await;
+        }
+        twin
     }
 
     /// Starts one more agent with room for `capacity` calls.

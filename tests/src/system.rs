@@ -62,6 +62,8 @@ pub struct System {
     shape: Shape,
     nodes: Mutex<BTreeMap<&'static str, Node>>,
     settings: Vec<(String, String)>,
+    /// What each process is started by; nothing when it is started by itself.
+    wrapper: Vec<String>,
     http: u16,
     postgres: Option<Mutex<Postgres>>,
     redis: Option<Mutex<Redis>>,
@@ -75,7 +77,17 @@ impl System {
     /// # Panics
     /// When a part does not come up; its log is in the message.
     pub fn start(shape: Shape, settings: Settings<'_>) -> Self {
-        let system = Self::prepare(shape, settings);
+        Self::start_by(&[], shape, settings)
+    }
+
+    /// The same, its processes started by this program and its arguments: `["strace", "-D", "-f"]`. It has to leave the
+    /// started process in its own place.
+    ///
+    /// # Panics
+    /// When a part does not come up; its log is in the message.
+    pub fn start_by(wrapper: &[&str], shape: Shape, settings: Settings<'_>) -> Self {
+        let mut system = Self::prepare(shape, settings);
+        system.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         for name in shape.nodes() {
             system.launch(name, &[]);
         }
@@ -103,6 +115,7 @@ impl System {
             shape,
             nodes: Mutex::new(nodes),
             settings: Vec::new(),
+            wrapper: Vec::new(),
             http: free_port(),
             postgres: cluster.then(|| Mutex::new(Postgres::start())),
             redis: cluster.then(|| Mutex::new(Redis::start())),
@@ -170,7 +183,14 @@ impl System {
 
     fn command(&self, name: &str, grpc: u16, internal: u16, env: &[(&str, &str)]) -> Command {
         let role = name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
-        let mut command = Command::new(binary("orchestra"));
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(binary("orchestra")),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(binary("orchestra"));
+                command
+            }
+        };
         match self.shape {
             Shape::Cluster => command.args(["serve", "--role", role]),
             Shape::OneProcess => command

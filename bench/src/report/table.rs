@@ -36,6 +36,12 @@ fn cells(row: &Row) -> [String; 11] {
     ]
 }
 
+/// What "durable" means, once for each backend.
+fn durable(rows: &[Row]) -> std::collections::BTreeMap<&str, &str> {
+    let said = rows.iter().filter(|row| !row.durability.is_empty());
+    said.map(|row| (row.backend.as_str(), row.durability.as_str())).collect()
+}
+
 /// Three digits that mean something.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
@@ -61,6 +67,9 @@ pub(super) fn text(rows: &[Row]) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     }
+    for (backend, durability) in durable(rows) {
+        out.push_str(&format!("durable on {backend}: {durability}\n"));
+    }
     for row in rows.iter().filter(|row| !row.note.is_empty()) {
         out.push_str(&format!("{} on {}, {}: {}\n", row.work, row.backend, row.load, row.note));
     }
@@ -71,6 +80,9 @@ pub(super) fn markdown(head: &str, rows: &[Row], lines: &[Line]) -> String {
     let mut out = format!("{head}\n\n| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
     for row in rows {
         out.push_str(&format!("| {} |\n", cells(row).join(" | ").replace('\n', " ")));
+    }
+    for (backend, durability) in durable(rows) {
+        out.push_str(&format!("\n- durable on {backend}: {durability}"));
     }
     for row in rows.iter().filter(|row| !row.note.is_empty()) {
         out.push_str(&format!("\n- {} on {}, {}: {}", row.work, row.backend, row.load, row.note));

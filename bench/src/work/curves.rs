@@ -68,10 +68,11 @@ fn looks(options: &Run, system: &System) -> Looks {
 
 /// The same looks at several sizes, as lines of two plots.
 fn flat(what: &str, backend: Backend, all: &[(f64, Looks)]) -> Vec<Line> {
+    let Some((_, first)) = all.first() else { return Vec::new() };
     let mut lines: Vec<Line> = (0..3)
         .map(|n| {
             let points = all.iter().map(|(x, looks)| (*x, looks.p50[n].1)).collect();
-            line(&format!("Looks by {what}: ms against {what}"), all[0].1.p50[n].0, backend, points)
+            line(&format!("Looks by {what}: ms against {what}"), first.p50[n].0, backend, points)
         })
         .collect();
     let points = all.iter().map(|(x, looks)| (*x, looks.cpu_us)).collect();

@@ -19,11 +19,11 @@ const DEFINITION: &str = "name: park\nversion: \"1\"\ntasks:\n  - {id: go, wait:
 /// How long memory and the rest may take to come to rest.
 const REST: Duration = Duration::from_secs(90);
 
-/// Parts in which they are started, for the curve.
+/// Parts in which those that become idle are started, for the curve.
 const PARTS: usize = 4;
 
 pub(super) fn run(options: &Run, backend: Backend) -> (Vec<Row>, Line) {
-    let n = options.parked;
+    let n = if backend == Backend::Embedded { options.parked } else { options.parked / 5 };
     let (mut rows, line) = parked(options, backend, n, "2s", "idle");
     // With everything still in memory a tenth of them shows as much.
     let (hot, _) = parked(options, backend, n / 10, "1h", "hot");
@@ -42,8 +42,9 @@ fn parked(options: &Run, backend: Backend, n: usize, park_after: &str, state: &s
     let system = System::start(backend, &options.settings(&own));
     system.define(DEFINITION);
     let ids = system.folder().join("ids");
-    let part = (n / PARTS).max(1);
-    let n = part * PARTS;
+    let parts = if state == "idle" { PARTS } else { 1 };
+    let part = (n / parts).max(1);
+    let n = part * parts;
     let start = Job {
         path: "/api/v1/workflows/park/execute".into(),
         status: 202,
@@ -63,14 +64,14 @@ fn parked(options: &Run, backend: Backend, n: usize, park_after: &str, state: &s
         row
     };
     let (mut all, mut list, mut points) = (Vec::new(), String::new(), Vec::new());
-    for done in 1..=PARTS {
+    for done in 1..=parts {
         all.push(measure::load(&system, &start));
         list.push_str(&fs::read_to_string(&ids).expect("the load generator kept the ids"));
         let resting = rest(&system, state == "idle");
         points.push(((part * done) as f64, resting));
     }
     let mut rows = vec![Row { in_flight: n, ..row("starts/s", 0.0).of_loads(&all) }];
-    let resting = points[PARTS - 1].1;
+    let resting = points[parts - 1].1;
     rows.push(row("bytes of memory each", (resting - memory).max(0.0) * 1024.0 * 1024.0 / n as f64));
     let grown = system.disk_bytes().saturating_sub(disk);
     rows.push(row("bytes of disk each", grown as f64 / n as f64));
@@ -87,7 +88,7 @@ fn rest(system: &System, wait: bool) -> f64 {
     let mut last = executors(&system.usage());
     let mut same = 0;
     // Nothing leaves memory before its two seconds and a sweep are over.
-    let mut least = if wait { 8 } else { 2 };
+    let mut least = if wait { 5 } else { 1 };
     while (same < 3 || least > 0) && Instant::now() < until {
         std::thread::sleep(Duration::from_secs(1));
         least -= 1;

@@ -76,7 +76,7 @@ fn watch(system: &mut System, arguments: &[&str], time: Duration) -> Seen {
         let engine = |name: &str| !["agents", "postgres", "redis"].contains(&name);
         let mib = system.usage().iter().filter(|(n, _)| engine(n)).map(|(_, u)| u.rss_mib).sum();
         seen.memory.push((began.elapsed().as_secs_f64(), mib));
-        let capacity = system.get("/workflow-capacity").unwrap_or_default();
+        let capacity = system.capacity();
         let of = |key: &str| capacity[key].as_f64().unwrap_or(0.0);
         seen.queued_most = seen.queued_most.max(of("queued"));
         seen.waiting_most = seen.waiting_most.max(of("calls_waiting"));

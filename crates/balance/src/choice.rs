@@ -11,8 +11,10 @@
 //! 5. the least relative load: (in flight + 1) / (capacity × weight);
 //! 6. the higher score;
 //! 7. a hash of salt and id, so that many callers with equal views do not all choose the same.
+//!
+//! Among hundreds of equal standing (2 to 4) not all need to be weighed: [`windows`] says which.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, ops::Range};
 
 /// How an instance is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +141,21 @@ pub fn choose<'a>(candidates: &[Slot<'a>], ask: &Ask<'_>) -> Result<Choice<'a>, 
         }
         None => Err(refusal(candidates)),
     }
+}
+
+/// Most candidates of equal standing that are weighed at once.
+pub const WEIGHED_MAX: usize = 256;
+
+/// Parts of a list of `count` candidates of equal standing, each of at most [`WEIGHED_MAX`] and all of one size but for
+/// one candidate, in the order in which a caller takes them until one has room. Callers with successive salts begin at
+/// successive parts, so all are used alike, and the cost of a choice does not grow with the fleet.
+pub fn windows(count: usize, salt: u64) -> impl Iterator<Item = Range<usize>> {
+    let parts = count.div_ceil(WEIGHED_MAX);
+    let first = salt.checked_rem(parts as u64).map_or(0, |n| n as usize);
+    (0..parts).map(move |n| {
+        let part = (first + n) % parts;
+        part * count / parts..(part + 1) * count / parts
+    })
 }
 
 fn refusal(candidates: &[Slot<'_>]) -> Refusal {
@@ -379,6 +396,25 @@ mod tests {
             hits[choose(&candidates, &Ask { salt, ..Ask::default() }).unwrap().index] += 1;
         }
         assert!(hits.iter().all(|&n| (700..1300).contains(&n)), "{hits:?}");
+    }
+
+    #[test]
+    fn windows_cover_everything_once_and_are_of_one_size() {
+        for count in [0, 1, 255, 256, 257, 300, 512, 513, 10_000] {
+            for salt in [0, 1, 7, u64::MAX] {
+                let mut all: Vec<_> = windows(count, salt).collect();
+                let sizes: Vec<_> = all.iter().map(ExactSizeIterator::len).collect();
+                let (least, most) = (sizes.iter().min(), sizes.iter().max());
+                assert!(
+                    most.is_none_or(|most| *most <= WEIGHED_MAX && most - least.unwrap() <= 1),
+                    "{sizes:?}"
+                );
+                all.sort_by_key(|window| window.start);
+                assert_eq!(all.into_iter().flatten().collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+            }
+        }
+        let first = |salt| windows(600, salt).next().unwrap().start;
+        assert_eq!([first(0), first(1), first(2), first(3)], [0, 200, 400, 0]);
     }
 
     proptest! {

@@ -9,5 +9,5 @@
 pub mod choice;
 pub mod queue;
 
-pub use choice::{Ask, Choice, Refusal, Slot, choose};
+pub use choice::{Ask, Choice, Refusal, Slot, WEIGHED_MAX, choose, windows};
 pub use queue::{Entry, FairQueue, QueueFull};

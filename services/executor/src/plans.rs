@@ -57,12 +57,15 @@ type Checked = (Arc<Snapshot>, Result<Arc<Allotted>, Fault>);
 /// What a fleet can do for a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Allotted {
-    /// Agents that could serve the tasks, each once, by id.
+    /// Agents that could serve the tasks, each once, by id; of each task the 16 best.
     pub candidates: Vec<Arc<str>>,
     /// When the last task is done, with the agents that the tasks were given.
     pub estimated: Duration,
 }
 
+/// Candidates of each task that a start names, best first: they are written with every execution, and a fleet may have
+/// thousands that fit.
+const CANDIDATES_MAX: usize = 16;
 /// The cheapest and the fastest agents that a task is allocated from: so many of each.
 const CHOICES_MAX: usize = 8;
 /// Plans with more tasks are allocated off the threads that carry the executions.
@@ -262,7 +265,8 @@ impl PlanEntry {
                     format!("task {} can never run: {reason}; register an agent that can do it", task.id);
                 return Err(Fault::new(ErrorCode::InsufficientResources, text).field(task.id.clone()));
             }
-            candidates.extend(matched.candidates.iter().map(|c| Arc::<str>::from(c.agent.id().as_str())));
+            let shown = matched.candidates.iter().take(CANDIDATES_MAX);
+            candidates.extend(shown.map(|c| Arc::<str>::from(c.agent.id().as_str())));
             let choice = |c: &Candidate| {
                 let agent = *agents.entry(c.agent.id().clone()).or_insert_with(|| {
                     capacities.push(u32::try_from(c.agent.capacity()).unwrap_or(u32::MAX));

@@ -31,6 +31,7 @@ macro_rules! on_both_shapes {
 mod adaptation;
 mod agents;
 mod development;
+mod durability;
 mod examples;
 mod failures;
 mod graphs;
@@ -38,5 +39,6 @@ mod limits;
 mod live;
 mod providers;
 mod refusals;
+mod soak;
 mod starts;
 mod steering;

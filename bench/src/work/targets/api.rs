@@ -13,13 +13,11 @@ use crate::{
     work::{chain, tell},
 };
 
-const RUNNING: usize = 1000;
-
-/// Of each group of routes one. `EXECUTION` is one that runs.
+/// Of each group of routes one, below `/api/v1` unless it begins with `//`. `EXECUTION` is one that runs.
 const ROUTES: [(&str, &str, &str, u16); 22] = [
     ("GET", "/health", "", 200),
-    ("GET", "/ready", "", 200),
-    ("GET", "/workflow-capacity", "", 200),
+    ("GET", "//ready", "", 200),
+    ("GET", "//workflow-capacity", "", 200),
     ("GET", "/metrics", "", 200),
     ("GET", "/agents", "", 200),
     ("GET", "/agents/noop", "", 200),
@@ -53,7 +51,8 @@ fn engine(used: &Usages) -> impl Iterator<Item = &crate::usage::Usage> {
 }
 
 pub(super) fn run(options: &Run, backend: Backend) -> Vec<Row> {
-    tell(&format!("API routes with {RUNNING} executions running on {}", backend.name()));
+    let running_most = options.running;
+    tell(&format!("API routes with {running_most} executions running on {}", backend.name()));
     let own = [("executor.max_concurrent_workflows", "10000")];
     let mut system = System::start(backend, &options.settings(&own));
     system.agent("noop", &["--delay-ms", "500"]);
@@ -62,11 +61,12 @@ pub(super) fn run(options: &Run, backend: Backend) -> Vec<Row> {
     system.post("/workflows/w1/execute?wait=60s", r#"{"input":{}}"#).expect("one execution runs");
     let before = system.usage();
     let minutes = 60_000 * 10;
-    let behind = Job { measure_ms: minutes, warm_up_ms: 0, ..chain::job(options, &system, "w10", RUNNING) };
+    let behind =
+        Job { measure_ms: minutes, warm_up_ms: 0, ..chain::job(options, &system, "w10", running_most) };
     let loading = Loading::start(&behind);
     // All of them are there after a first round of calls.
     std::thread::sleep(Duration::from_secs(3));
-    let mut rows = vec![held(&system, backend, &before)];
+    let mut rows = vec![held(&system, backend, &before, running_most)];
     let page = system.get("/executions?page_size=1").expect("the list answers");
     let running = page["executions"][0]["execution_id"].as_str().unwrap_or_default().to_owned();
     let mut worst = (0.0_f64, "");
@@ -74,7 +74,10 @@ pub(super) fn run(options: &Run, backend: Backend) -> Vec<Row> {
     for (method, path, body, status) in ROUTES {
         let job = Job {
             method: method.into(),
-            path: format!("/api/v1{}", path.replace("EXECUTION", &running)),
+            path: match path.strip_prefix('/') {
+                Some(root) if root.starts_with('/') => root.to_owned(),
+                _ => format!("/api/v1{}", path.replace("EXECUTION", &running)),
+            },
             body: body.into(),
             per_second: 50.0,
             warm_up_ms: 200,
@@ -98,22 +101,22 @@ pub(super) fn run(options: &Run, backend: Backend) -> Vec<Row> {
         all.push(row);
     }
     loading.stop();
-    let load = format!("{} routes, {RUNNING} executions running; worst: {}", ROUTES.len(), worst.1);
+    let load = format!("{} routes, {running_most} executions running; worst: {}", ROUTES.len(), worst.1);
     rows.push(super::row(backend, &load, "p99 ms of the worst (target 2,000)", worst.0));
     rows.extend(all);
     rows
 }
 
 /// Memory and CPU for each running execution.
-fn held(system: &System, backend: Backend, before: &Usages) -> Row {
+fn held(system: &System, backend: Backend, before: &Usages, running: usize) -> Row {
     let first = system.usage();
     std::thread::sleep(Duration::from_secs(3));
     let second = system.usage();
     let sum = |used: &Usages| engine(used).map(|u| u.rss_mib).sum::<f64>();
     let cpu = |used: &Usages| engine(used).map(|u| u.cpu_seconds).sum::<f64>();
-    let memory = (sum(&second) - sum(before)).max(0.0) * 1024.0 / RUNNING as f64;
-    let share = (cpu(&second) - cpu(&first)) / 3.0 * 100.0 / RUNNING as f64;
+    let memory = (sum(&second) - sum(before)).max(0.0) * 1024.0 / running as f64;
+    let share = (cpu(&second) - cpu(&first)) / 3.0 * 100.0 / running as f64;
     let load =
-        format!("{RUNNING} of W10 running, calls of 500 ms; each takes {share:.3} % of a core (target 1 %)");
+        format!("{running} of W10 running, calls of 500 ms; each takes {share:.3} % of a core (target 1 %)");
     super::row(backend, &load, "KiB of memory each (target 51,200)", memory)
 }

@@ -40,7 +40,33 @@ pub(super) fn run(options: &Run, backend: Backend) -> Vec<Row> {
         rows.push(row);
     }
     rows.push(coming_and_going(options, &mut system, port));
+    drop(system);
+    rows.push(overload(options, backend));
     rows
+}
+
+/// Many times more starts than are taken: what is taken completes in bounded time, the rest is told to come again.
+fn overload(options: &Run, backend: Backend) -> Row {
+    tell(&format!("overload on {}", backend.name()));
+    let own = [("executor.max_concurrent_workflows", "32"), ("executor.start_queue_max", "64")];
+    let mut system = System::start(backend, &options.settings(&own));
+    system.agent("noop", &["--delay-ms", CALL_MS]);
+    system.define(&chain::definition("w1", 1));
+    system.warm("w1");
+    let measured = measure::load(&system, &chain::job(options, &system, "w1", 512));
+    let outcome = &measured.outcome;
+    let other: u64 = outcome.refused.iter().filter(|(status, _)| **status != 429).map(|(_, n)| n).sum();
+    let all = outcome.done + outcome.refused.values().sum::<u64>();
+    let load = format!(
+        "512 clients for 32 running and 64 queued: {:.0}/s completed, {} told 429",
+        measured.rate(),
+        outcome.refused.get(&429).copied().unwrap_or(0)
+    );
+    let share = (all - other) as f64 / all.max(1) as f64 * 100.0;
+    let mut row = super::row(backend, &load, "% completed or 429 (target 100)", share);
+    (row.p50_ms, row.p99_ms) = (Some(outcome.latency.p50_ms), Some(outcome.latency.p99_ms));
+    row.refused = other;
+    row
 }
 
 /// Every fifth of a second an agent joins, and one leaves.

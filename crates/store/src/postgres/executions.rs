@@ -20,6 +20,11 @@ const DIALECT: Dialect = Dialect {
     has_agent: "allocated_agents @> to_jsonb({}::text)",
 };
 
+/// One execution.
+fn find() -> String {
+    format!("SELECT {} FROM executions WHERE execution_id = $1", DIALECT.columns)
+}
+
 const DUE: &str = "SELECT execution_id, shard, wake_at FROM executions
     WHERE shard = ANY($1) AND completed_at IS NULL AND wake_at <= $2 ORDER BY wake_at LIMIT $3";
 
@@ -49,6 +54,15 @@ impl PostgresJournal {
         self.explain(sql, args).await
     }
 
+    /// The plans of what a status (and a start whose key is known) reads: the execution, and its log.
+    #[doc(hidden)]
+    pub async fn explain_status(&self) -> Result<Vec<String>> {
+        let id = Arg::Id(Uuid::nil());
+        let mut all = self.explain(find(), vec![id.clone()]).await?;
+        all.extend(self.explain(super::log::OF_EXECUTION.to_owned(), vec![id, Arg::Int(1)]).await?);
+        Ok(all)
+    }
+
     /// The plan of the query for due timers.
     #[doc(hidden)]
     pub async fn explain_due(&self) -> Result<Vec<String>> {
@@ -73,8 +87,7 @@ impl Executions for PostgresJournal {
     }
 
     async fn find_execution(&self, id: ExecutionId) -> Result<Option<ExecutionRow>> {
-        let sql = format!("SELECT {} FROM executions WHERE execution_id = $1", DIALECT.columns);
-        Ok(self.list(sql, vec![Arg::Id(id.uuid())]).await?.pop())
+        Ok(self.list(find(), vec![Arg::Id(id.uuid())]).await?.pop())
     }
 
     async fn list_executions(

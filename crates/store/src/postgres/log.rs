@@ -9,6 +9,11 @@ use crate::journal::{
     Group, Log, LogEntry, MEMBER_KEPT_US, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept, columns,
 };
 
+/// The log of one execution from a number on.
+pub(super) const OF_EXECUTION: &str =
+    "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log
+    WHERE execution_id = $1 AND first_seq >= $2 ORDER BY first_seq";
+
 #[async_trait]
 impl Log for PostgresJournal {
     async fn commit(&self, group: Group) -> Result<Vec<Outcome>> {
@@ -62,9 +67,8 @@ impl Log for PostgresJournal {
 
     async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>> {
         retrying(&self.pool, |pool| async move {
-            let sql = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log
-                WHERE execution_id = $1 AND first_seq >= $2 ORDER BY first_seq";
-            let rows = sqlx::query(sql).bind(execution.uuid()).bind(from_seq).fetch_all(&pool).await?;
+            let rows =
+                sqlx::query(OF_EXECUTION).bind(execution.uuid()).bind(from_seq).fetch_all(&pool).await?;
             rows.iter().map(columns::log_entry).collect()
         })
         .await

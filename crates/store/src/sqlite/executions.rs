@@ -53,6 +53,16 @@ impl SqliteJournal {
         self.explain(format!("EXPLAIN QUERY PLAN {sql}"), args).await
     }
 
+    /// The plans of what a status (and a start whose key is known) reads: the execution, and its log.
+    #[doc(hidden)]
+    pub async fn explain_status(&self) -> Result<Vec<String>> {
+        let id = Arg::Id(uuid::Uuid::nil());
+        let mut all = self.explain(format!("EXPLAIN QUERY PLAN {}", find()), vec![id.clone()]).await?;
+        let log = format!("EXPLAIN QUERY PLAN {}", super::log::of_execution());
+        all.extend(self.explain(log, vec![id, Arg::Int(1)]).await?);
+        Ok(all)
+    }
+
     /// The plan of the query for due timers.
     #[doc(hidden)]
     pub async fn explain_due(&self) -> Result<Vec<String>> {
@@ -72,6 +82,11 @@ impl SqliteJournal {
     }
 }
 
+/// One execution.
+fn find() -> String {
+    format!("SELECT {} FROM executions WHERE execution_id = ?1", DIALECT.columns)
+}
+
 const DUE: &str = "SELECT execution_id, shard, wake_at FROM executions
     WHERE shard IN (SELECT value FROM json_each(?1)) AND completed_at IS NULL AND wake_at <= ?2
     ORDER BY wake_at LIMIT ?3";
@@ -89,8 +104,7 @@ impl Executions for SqliteJournal {
     }
 
     async fn find_execution(&self, id: ExecutionId) -> Result<Option<ExecutionRow>> {
-        let sql = format!("SELECT {} FROM executions WHERE execution_id = ?1", DIALECT.columns);
-        Ok(self.list(sql, vec![Arg::Id(id.uuid())]).await?.pop())
+        Ok(self.list(find(), vec![Arg::Id(id.uuid())]).await?.pop())
     }
 
     async fn list_executions(

@@ -12,6 +12,11 @@ use crate::{
 
 const COLUMNS: &str = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log";
 
+/// The log of one execution from a number on.
+pub(super) fn of_execution() -> String {
+    format!("{COLUMNS} WHERE execution_id = ?1 AND first_seq >= ?2 ORDER BY first_seq")
+}
+
 #[async_trait]
 impl Log for SqliteJournal {
     async fn commit(&self, group: Group) -> Result<Vec<Outcome>> {
@@ -61,7 +66,7 @@ impl Log for SqliteJournal {
     async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>> {
         self.readers
             .read(move |conn| {
-                let sql = format!("{COLUMNS} WHERE execution_id = ?1 AND first_seq >= ?2 ORDER BY first_seq");
+                let sql = of_execution();
                 let read = || -> rusqlite::Result<Vec<LogEntry>> {
                     let mut query = conn.prepare_cached(&sql)?;
                     query

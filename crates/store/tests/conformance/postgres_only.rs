@@ -344,7 +344,7 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_and_timers_walk_an_index() {
+async fn lists_statuses_and_timers_walk_an_index() {
     let url = database().await;
     let journal = open(&url).await;
     let mut conn = PgConnection::connect(&url).await.unwrap();
@@ -380,4 +380,11 @@ async fn lists_and_timers_walk_an_index() {
     assert_eq!(plan.matches("executions_status").count(), 2, "{plan}");
     let plan = journal.explain_due().await.unwrap().join("\n");
     assert!(plan.contains("executions_open") && !plan.contains("Seq Scan"), "{plan}");
+    let fill = "INSERT INTO executor.log (execution_id, first_seq, count, shard, pos, tenant, schema, body)
+        SELECT gen_random_uuid(), 1, 1, n % 8, n, 'default', 1, ''::bytea FROM generate_series(1, 20000) AS n;
+        ANALYZE executor.log";
+    sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
+    let plan = journal.explain_status().await.unwrap().join("\n");
+    assert!(plan.contains("executions_pkey") && plan.contains("log_execution"), "{plan}");
+    assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
 }

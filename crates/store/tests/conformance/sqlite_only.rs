@@ -86,7 +86,7 @@ async fn a_failing_disk_ends_the_journal() {
 }
 
 #[tokio::test]
-async fn lists_and_timers_walk_an_index() {
+async fn lists_statuses_and_timers_walk_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let journal = SqliteJournal::open(&options(&folder)).unwrap();
     let all = ExecutionFilter::default;
@@ -111,5 +111,11 @@ async fn lists_and_timers_walk_an_index() {
     assert_eq!(plan.matches("executions_stuck").count(), 2, "{plan}");
     let plan = journal.explain_due().await.unwrap().join("; ");
     assert!(plan.contains("executions_open (shard=? AND wake_at<?)"), "{plan}");
+    let plans = journal.explain_status().await.unwrap();
+    assert_eq!(plans.len(), 2, "{plans:?}");
+    assert!(
+        plans.iter().all(|plan| plan.starts_with("SEARCH") && plan.contains("execution_id=?")),
+        "{plans:?}"
+    );
     assert!(journal.find_execution(id(1)).await.unwrap().is_none());
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use balance::{Ask, Entry, FairQueue, Slot as Place, choice::Condition, choose};
+use balance::{Ask, Entry, FairQueue, Slot as Place, WEIGHED_MAX, choice::Condition, choose, windows};
 use base::{AgentId, ExecutionId, Tenant, Timestamp};
 use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
 use tokio::sync::{Notify, mpsc, watch};
@@ -139,9 +140,55 @@ struct Slot {
 
 struct Matched {
     candidates: Arc<[Candidate]>,
+    seats: Arc<Seats>,
     nobody: Option<String>,
     /// Somebody is there, and takes no calls now.
     unwell: bool,
+}
+
+/// The instances of the candidates, and what about them does not change with the calls that they have.
+struct Seats {
+    /// Best standing first.
+    all: Vec<Seat>,
+    /// Runs of equal standing.
+    equals: Vec<Range<usize>>,
+    /// Of each agent those that are in no worse condition and no farther than any other.
+    best: HashMap<AgentId, Vec<usize>>,
+}
+
+struct Seat {
+    /// Index of the candidate, and of the instance.
+    at: (usize, usize),
+    slot: SlotKey,
+}
+
+impl Seats {
+    fn of(candidates: &[Candidate], region: &str) -> Self {
+        let mut all = Vec::new();
+        for (rank, candidate) in candidates.iter().enumerate() {
+            for (index, instance) in candidate.agent.instances.iter().enumerate() {
+                let place = place(candidate, instance, 0, 1, region);
+                let far = !region.is_empty() && place.region != region;
+                let standing = (place.condition, far, place.price_rank);
+                all.push((standing, Seat { at: (rank, index), slot: slot_key(&candidate.agent, instance) }));
+            }
+        }
+        all.sort_by_key(|(standing, _)| *standing);
+        let mut equals = Vec::new();
+        let mut begin = 0;
+        for run in all.chunk_by(|(a, _), (b, _)| a == b) {
+            equals.push(begin..begin + run.len());
+            begin += run.len();
+        }
+        let mut best: HashMap<AgentId, Vec<usize>> = HashMap::new();
+        let first = all.first().map(|((condition, far, _), _)| (*condition, *far));
+        for (n, ((condition, far, _), seat)) in all.iter().enumerate() {
+            if Some((*condition, *far)) == first {
+                best.entry(seat.slot.0.clone()).or_default().push(n);
+            }
+        }
+        Self { all: all.into_iter().map(|(_, seat)| seat).collect(), equals, best }
+    }
 }
 
 type Queue = FairQueue<(ExecutionId, CallKey), Tenant, u64, (Arc<NeedClass>, Wanted)>;
@@ -217,7 +264,7 @@ impl Dispatcher {
     /// Finds an instance for a call, or lets it wait.
     pub(crate) fn acquire(self: &Arc<Self>, class: &Arc<NeedClass>, wanted: Wanted) -> Acquired {
         let mut inner = self.lock();
-        let nobody = inner.matched(class).nobody.clone();
+        let nobody = inner.matched(class, &self.region).nobody.clone();
         if nobody.is_none()
             && !inner.waiting.waits_for(&class.id)
             && let Some(found) = inner.pick(class, &wanted.tried, &self.region)
@@ -239,13 +286,13 @@ impl Dispatcher {
 
     /// Agents that could do what is asked for, whether they have room or not, best first.
     pub(crate) fn candidates(&self, class: &NeedClass) -> Vec<Arc<AgentEntry>> {
-        self.lock().matched(class).candidates.iter().map(|c| c.agent.clone()).collect()
+        self.lock().matched(class, &self.region).candidates.iter().map(|c| c.agent.clone()).collect()
     }
 
     /// Why a call of the class would not leave now.
     pub(crate) fn lack(&self, class: &NeedClass) -> Lack {
         let mut inner = self.lock();
-        match inner.matched(class) {
+        match inner.matched(class, &self.region) {
             Matched { nobody: Some(reason), unwell: true, .. } => Lack::Unwell(reason.clone()),
             Matched { nobody: Some(reason), .. } => Lack::Nobody(reason.clone()),
             _ => Lack::Room,
@@ -378,7 +425,7 @@ impl Inner {
         Some((entry, instance))
     }
 
-    fn matched(&mut self, class: &NeedClass) -> &Matched {
+    fn matched(&mut self, class: &NeedClass, region: &str) -> &Matched {
         let fleet = &self.fleet;
         self.matched.entry(class.id).or_insert_with(|| {
             let found = fleet.matches(&class.need);
@@ -387,7 +434,8 @@ impl Inner {
                 Outcome::Now => None,
                 Outcome::Later(reason) | Outcome::Never(reason) => Some(reason),
             };
-            Matched { candidates: found.candidates.into(), nobody, unwell }
+            let seats = Arc::new(Seats::of(&found.candidates, region));
+            Matched { candidates: found.candidates.into(), seats, nobody, unwell }
         })
     }
 
@@ -444,39 +492,66 @@ impl Inner {
         self.in_flight += 1;
     }
 
-    /// The best instance with room, and takes its slot.
+    /// The best instance with room, and takes its slot. Of a large fleet the best of a part of those of equal standing,
+    /// so that the lock is held no longer the more agents there are. A preferred agent is looked at first when it is among
+    /// the best; a retry looks at all.
     fn pick(&mut self, class: &NeedClass, tried: &[Arc<str>], region: &str) -> Option<Found> {
-        let candidates = self.matched.get(&class.id)?.candidates.clone();
+        let matched = self.matched.get(&class.id)?;
+        let (candidates, seats) = (matched.candidates.clone(), matched.seats.clone());
         let preferred = class.preferred.load();
         self.salt = self.salt.wrapping_add(1);
-        let mut keys = Vec::new();
-        for (rank, candidate) in candidates.iter().enumerate() {
-            for (index, instance) in candidate.agent.instances.iter().enumerate() {
-                keys.push((rank, index, slot_key(&candidate.agent, instance)));
+        let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
+        let ask = Ask { region, tried: &tried, salt: self.salt };
+        let all = &seats.all;
+        if all.len() <= WEIGHED_MAX || !tried.is_empty() {
+            return self.weigh(&candidates, all.iter(), preferred.as_deref(), &ask);
+        }
+        if let Some(preferred) = preferred.as_deref() {
+            let own = preferred.agents.iter().filter_map(|agent| seats.best.get(agent)).flatten();
+            let own = own.take(WEIGHED_MAX).map(|n| &all[*n]);
+            if let Some(found) = self.weigh(&candidates, own, Some(preferred), &ask) {
+                return Some(found);
             }
         }
-        let places: Vec<Place<'_>> = keys
+        let mut parts = seats.equals.iter().flat_map(|run| {
+            let start = run.start;
+            windows(run.len(), ask.salt).map(move |part| start + part.start..start + part.end)
+        });
+        parts.find_map(|part| self.weigh(&candidates, all[part].iter(), None, &ask))
+    }
+
+    fn weigh<'s>(
+        &mut self,
+        candidates: &[Candidate],
+        seats: impl Iterator<Item = &'s Seat>,
+        preferred: Option<&Preference>,
+        ask: &Ask<'_>,
+    ) -> Option<Found> {
+        let seats: Vec<&Seat> = seats.collect();
+        let places: Vec<Place<'_>> = seats
             .iter()
-            .map(|(rank, index, slot)| {
-                let instance = &candidates[*rank].agent.instances[*index];
-                let (in_flight, capacity) = self.room(slot, instance);
-                let mut place = place(&candidates[*rank], instance, in_flight, capacity, region);
-                if let Some(preferred) = preferred.as_deref() {
-                    let among = preferred.agents.contains(&slot.0);
+            .map(|seat| {
+                let (rank, index) = seat.at;
+                let candidate = &candidates[rank];
+                let instance = &candidate.agent.instances[index];
+                let (in_flight, capacity) = self.room(&seat.slot, instance);
+                let mut place = place(candidate, instance, in_flight, capacity, ask.region);
+                if let Some(preferred) = preferred {
+                    let among = preferred.agents.contains(&seat.slot.0);
                     place.price_rank = if among { 0 } else { place.price_rank.saturating_add(1) };
                 }
                 place
             })
             .collect();
-        let tried: Vec<(&str, &str)> = tried.iter().filter_map(|key| key.split_once('/')).collect();
-        let choice = choose(&places, &Ask { region, tried: &tried, salt: self.salt }).ok()?;
-        let (index, mut reason) = (choice.index, choice.reason);
-        if let Some(preferred) = preferred.as_deref().filter(|p| p.agents.contains(&keys[index].2.0)) {
+        let choice = choose(&places, ask).ok()?;
+        let (seat, mut reason) = (seats[choice.index], choice.reason);
+        if let Some(preferred) = preferred.filter(|p| p.agents.contains(&seat.slot.0)) {
             reason = format!("{}, {reason}", preferred.reason);
         }
-        let (rank, instance, slot) = keys.swap_remove(index);
-        self.take(&slot);
-        Some(Found { slot, agent: candidates[rank].agent.clone(), instance, reason: reason.into() })
+        self.take(&seat.slot);
+        let (rank, instance) = seat.at;
+        let (slot, agent) = (seat.slot.clone(), candidates[rank].agent.clone());
+        Some(Found { slot, agent, instance, reason: reason.into() })
     }
 
     /// Gives free slots to calls that wait, in their order. A class that finds no room is closed until there is some.
@@ -484,7 +559,7 @@ impl Inner {
         let mut out = Vec::new();
         while let Some(entry) = self.waiting.peek() {
             let (class, tried) = (entry.item.0.clone(), entry.item.1.tried.clone());
-            self.matched(&class);
+            self.matched(&class, region);
             match self.pick(&class, &tried, region) {
                 Some(found) => {
                     let Some(entry) = self.waiting.pop() else { return out };

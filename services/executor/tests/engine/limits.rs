@@ -128,6 +128,36 @@ async fn an_instance_never_has_more_calls_than_it_takes() {
     node.die().await;
 }
 
+/// More instances than are weighed at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_fleet_is_used_to_its_last_slot_and_no_further() {
+    let mut world = World::sqlite();
+    let instances: Vec<_> = (0..600).map(|n| json!({"id": format!("i{n}"), "capacity": 1})).collect();
+    world.fleet = Some(vec![agent("worker", json!(instances))]);
+    world.agents.open(false);
+    let node = world.node().await;
+    let mut ids = Vec::new();
+    for _ in 0..610 {
+        ids.push(node.begin("one").await);
+    }
+    calls(&world.agents, 600).await;
+    testkit::wait_for("the others to wait", SOON, async || {
+        let load = node.engine.load();
+        ((load[4], load[5]) == (600, 10)).then_some(())
+    })
+    .await;
+    let used: std::collections::BTreeSet<String> =
+        world.agents.calls().into_iter().map(|call| call.instance).collect();
+    assert_eq!(used.len(), 600, "each instance has one call");
+    world.agents.open(true);
+    for id in ids {
+        node.completed(id).await;
+    }
+    assert_eq!(world.agents.at_once_max.load(Ordering::SeqCst), 1);
+    node.idle().await;
+    node.die().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_wait_for_one_instance_leave_by_priority_and_then_by_age() {
     let mut world = World::sqlite();
