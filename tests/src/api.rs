@@ -48,13 +48,19 @@ impl Got {
 #[derive(Clone)]
 pub struct Api {
     base: String,
+    grpc: String,
     client: Client,
 }
 
 impl Api {
-    pub(crate) fn new(base: String) -> Self {
+    pub(crate) fn new(base: String, grpc: String) -> Self {
         let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
-        Self { base, client }
+        Self { base, grpc, client }
+    }
+
+    /// `http://127.0.0.1:PORT` of the public gRPC door.
+    pub fn grpc(&self) -> &str {
+        &self.grpc
     }
 
     /// `http://127.0.0.1:PORT`.

@@ -163,7 +163,7 @@ impl System {
 
     /// A REST client of its own runtime.
     pub fn api(&self) -> Api {
-        Api::new(self.http_url())
+        Api::new(self.http_url(), self.grpc_url())
     }
 
     /// `http://127.0.0.1:PORT` of the gateway.

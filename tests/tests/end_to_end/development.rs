@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Command};
 
+use ::api::client::{Client, CompleteWorkflow};
 use harness::{Api, PATIENCE, Process, binary};
 use serde_json::{Value, json};
 use testkit::{unique_name, wait_for};
@@ -13,7 +14,10 @@ on_both_shapes! {
 async fn team(api: &Api, folder: &Path) -> Process {
     let mut command = Command::new(binary("developer-agent"));
     let id = unique_name("developer");
-    command.args(["--id", &id, "--register", api.base()]).arg("--work").arg(folder.join("work"));
+    command
+        .args(["--id", &id, "--register", api.base(), "--registry", api.grpc()])
+        .arg("--work")
+        .arg(folder.join("work"));
     let mut process = Process::new("developer", folder);
     process.start(command);
     wait_for("the developer to register", PATIENCE, async || {
@@ -61,6 +65,26 @@ async fn requirements_become_a_release_and_one_that_fails_its_check_is_rolled_ba
     assert_eq!(current(), good, "the release before is current again");
     let releases = std::fs::read_dir(folder.path().join("deployed/releases")).unwrap().count();
     assert_eq!(releases, 2, "both were deployed");
+
+    // The same in one call, with nothing named but the requirements.
+    let client = Client::connect(api.grpc()).await.unwrap();
+    let wanted = CompleteWorkflow {
+        technology: Some("rust".into()),
+        ..CompleteWorkflow::of(example("requirements.md"))
+    };
+    let done = client.execute_complete_workflow(&wanted).await.unwrap();
+    assert_eq!((done.status.as_str(), done.passed, done.score), ("completed", true, 100.0), "{done:#?}");
+    assert_eq!(done.plan["tasks"].as_array().map(Vec::len), Some(8), "{}", done.plan);
+    assert_eq!((done.changes.len(), done.analysis["level"].is_string()), (4, true));
+    assert_eq!(done.check["release"].as_str(), done.release.as_deref());
+    assert!(done.deployment["target"].as_str().is_some_and(|target| target.ends_with("work/deployed")));
+    assert!(done.hours > 0.0 && done.report.starts_with('#'));
+    let cobol = CompleteWorkflow { technology: Some("cobol".into()), ..wanted };
+    let refused = client.execute_complete_workflow(&cobol).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.field.as_str()),
+        (base::ErrorCode::InvalidArgument, "input/technology")
+    );
     developer.signal("TERM");
     assert_eq!(tokio::task::block_in_place(|| developer.wait()), None, "it ends by itself");
 }

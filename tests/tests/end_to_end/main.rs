@@ -28,8 +28,33 @@ macro_rules! on_both_shapes {
     };
 }
 
+/// The same with a system of their own: whoever takes a task that names only a role would get those of other tests too.
+macro_rules! alone_on_both_shapes {
+    ($($name:ident)*) => {
+        mod one_process {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                crate::alone(harness::Shape::OneProcess, super::$name).await;
+            })*
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                crate::alone(harness::Shape::Cluster, super::$name).await;
+            })*
+        }
+    };
+}
+
+async fn alone<F: Future<Output = ()>>(shape: harness::Shape, test: impl FnOnce(harness::Api) -> F) {
+    let system = tokio::task::block_in_place(|| harness::System::start(shape, &[]));
+    let _logs = system.shown_on_failure();
+    test(system.api()).await;
+}
+
 mod adaptation;
 mod agents;
+mod comparing;
 mod development;
 mod durability;
 mod examples;

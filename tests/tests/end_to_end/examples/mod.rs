@@ -15,7 +15,7 @@ use harness::{Api, PATIENCE, Process, binary};
 use serde_json::{Value, json};
 use testkit::wait_for;
 
-on_both_shapes! {
+alone_on_both_shapes! {
     every_example_reaches_its_documented_end
 }
 
