@@ -4,7 +4,7 @@
 //!
 //! [`World`] runs one plan: a random one ([`World::new`], [`World::whole`]; `crates/workflow/tests/properties.rs`), or one
 //! that a random definition was compiled to ([`Text`], [`World::of`]; `tests/definitions.rs`). After every step it checks
-//! what always holds, and at the end the whole log ([`World::judge`]).
+//! what always holds, and at the end the whole log (`World::judge`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
