@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Amounts, Client, ExecutionStatus,
-    model::{payload_opt, read_payload, some},
+    model::{StuckReason, amounts, payload_opt, read_payload, some},
 };
 use crate::Fault;
 
@@ -80,38 +80,6 @@ impl Wait {
     }
 }
 
-/// Why an execution waits, and the command that frees it.
-#[derive(Clone, Debug, Serialize)]
-pub struct StuckReason {
-    /// `queued`, `paused`, `no_agent`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`, `signal`, `approval`,
-    /// `step`, `time`, `child`, `publish`, or one of a newer release.
-    pub reason: String,
-    /// Path of the task; `None` = the execution as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_id: Option<String>,
-    /// Item of a task that scatters.
-    pub item: u32,
-    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`; `None` = nothing but what
-    /// it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// In words: which agent, topic, signal or execution, until when, or the place in the queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
-impl StuckReason {
-    pub(super) fn of(r: wire::StuckReason) -> Self {
-        let (task_id, command, detail) = (some(r.task_id), some(r.command), some(r.detail));
-        Self { reason: r.reason, task_id, item: r.item, command, detail }
-    }
-}
-
-fn amounts(spending: Option<wire::Spending>) -> Amounts {
-    let wire::Spending { calls, tokens, money_micros } = spending.unwrap_or_default();
-    Amounts { calls, tokens, money_micros }
-}
-
 impl Client {
     /// Variables, budget, what tasks wait for and why nothing moves; the output of `task` when it is named. Of ended
     /// executions too.
@@ -133,8 +101,8 @@ impl Client {
             waits: a.waits.into_iter().map(Wait::of).collect(),
             output: read_payload(a.output, "output")?,
             revision: a.revision,
-            spent: amounts(a.spent),
-            budget: amounts(a.budget),
+            spent: amounts(a.spent.unwrap_or_default()),
+            budget: amounts(a.budget.unwrap_or_default()),
             parent_execution_id: some(a.parent_execution_id),
             stuck: a.stuck.into_iter().map(StuckReason::of).collect(),
         })

@@ -64,10 +64,11 @@ pub use executions::{
     Capacity, CommandAnswer, DeadLetter, Decision, ExecutionFilter, History, Start, Started,
 };
 pub use hooks::{Hook, HookDefinition, HookFilter, HookRun, HookRunFilter};
-pub use insight::{Insight, StuckReason, Wait};
+pub use insight::{Insight, Wait};
 pub use many::Ran;
 pub use model::{
-    AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, Task,
+    AgentUse, Cause, ErrorDetails, Event, Execution, ExecutionStatus, Metrics, Page, Progress, StuckReason,
+    Task,
 };
 pub use patterns::{Pattern, PatternParameter, RegisteredPattern};
 pub use schedules::{Fire, NewSchedule, Schedule};

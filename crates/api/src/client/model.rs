@@ -162,29 +162,31 @@ pub struct Execution {
 /// Why an execution waits, and the command that frees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StuckReason {
-    /// `signal`, `approval`, `no_agent`, …
+    /// `queued`, `paused`, `no_agent`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`, `signal`, `approval`,
+    /// `step`, `time`, `child`, `publish`, or one of a newer release.
     pub reason: String,
     /// Path of the task; `None` = the execution as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// Item of a task that scatters.
     pub item: u32,
-    /// The command that frees it; `None` = nothing but what it waits for.
+    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`; `None` = nothing but what
+    /// it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// In words.
+    /// In words: which agent, topic, signal or execution, until when, or the place in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl StuckReason {
-    fn of(r: wire::StuckReason) -> Self {
+    pub(super) fn of(r: wire::StuckReason) -> Self {
         let wire::StuckReason { reason, task_id, item, command, detail } = r;
         Self { reason, task_id: some(task_id), item, command: some(command), detail: some(detail) }
     }
 }
 
-fn amounts(s: wire::Spending) -> Amounts {
+pub(super) fn amounts(s: wire::Spending) -> Amounts {
     Amounts { calls: s.calls, tokens: s.tokens, money_micros: s.money_micros }
 }
 

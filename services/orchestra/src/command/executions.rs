@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use api::client::{
-    Amounts, Client, CommandAnswer, Decision, Execution, ExecutionFilter, Insight, StuckReason, Wait,
-};
+use api::client::{Amounts, Client, CommandAnswer, Decision, ExecutionFilter, Insight, Wait};
 use base::Payload;
 use clap::{ArgGroup, Subcommand};
 
@@ -217,8 +215,7 @@ async fn show(out: &Out, client: &Client, id: &str, output_only: bool) -> Result
         return Ok(());
     }
     let seen = if execution.status.is_final() { None } else { Some(client.query(id, None).await?) };
-    let stuck = seen.as_ref().map(|seen| seen.stuck.as_slice()).unwrap_or_default();
-    out.result(&Shown { execution: &execution, stuck }, |out| {
+    out.result(&execution, |out| {
         follow::print_whole(out, &execution);
         if let Some(seen) = seen.as_ref().filter(|seen| !seen.stuck.is_empty()) {
             out.line("");
@@ -226,15 +223,6 @@ async fn show(out: &Out, client: &Client, id: &str, output_only: bool) -> Result
         }
     });
     Ok(())
-}
-
-/// What programs get of `get`.
-#[derive(serde::Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    execution: &'a Execution,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    stuck: &'a [StuckReason],
 }
 
 fn show_insight(out: &Out, seen: &Insight, task: Option<&str>) {
