@@ -6,7 +6,7 @@ use base::{ExecutionId, FailureClass, Payload};
 use uuid::Uuid;
 use workflow::{
     ChildOutcome, Compiled, Effect, Input, ResetFrom, Seed, Spending, Status, TaskPhase, Usage, UserEvent,
-    Verdict, Waiting,
+    Verdict, Waiting, Why,
 };
 
 use crate::{World, plans, whole};
@@ -16,8 +16,8 @@ impl World {
     pub(crate) fn outside(&mut self) {
         let by: Arc<str> = "ann".into();
         match self.rng.below(24) {
-            0..6 => self.event(None),
-            6..8 => self.signal(),
+            0..6 => self.any_event(),
+            6..8 => self.any_signal(),
             8..12 => self.bring_what_is_waited_for(),
             12 | 13 => {
                 let vars = if self.rng.one_in(4) { "[1]" } else { "{\"n\": 2}" };
@@ -49,28 +49,35 @@ impl World {
         self.rng.below(len + 1) as u32
     }
 
-    fn event(&mut self, fitting: Option<Arc<str>>) {
+    /// Some event, which may fit what is waited for.
+    fn any_event(&mut self) {
+        let topic = if self.rng.one_in(8) { "other" } else { "news" };
+        let key = if self.rng.one_in(2) { "k0" } else { "k1" };
+        let payload = Payload::from_value(&whole::payload(&mut self.rng));
+        self.event(topic.into(), key.into(), payload);
+    }
+
+    fn event(&mut self, topic: Arc<str>, key: Arc<str>, payload: Payload) {
         self.events += u64::from(!self.rng.one_in(8));
-        let payload = match fitting {
-            Some(_) => serde_json::json!({"n": 9}),
-            None => whole::payload(&mut self.rng),
-        };
-        let key = fitting.unwrap_or_else(|| if self.rng.one_in(2) { "k0" } else { "k1" }.into());
         let event = UserEvent {
             id: format!("e{}", self.events).into(),
-            topic: if self.rng.one_in(8) { "other" } else { "news" }.into(),
+            topic,
             event_type: "".into(),
             source: "sim".into(),
             key,
-            payload: Payload::from_value(&payload),
+            payload,
             at: self.now,
             priority: self.rng.below(3) as i32,
         };
         self.step(Input::Event { event: Arc::new(event) });
     }
 
-    fn signal(&mut self) {
-        let name = if self.rng.one_in(6) { "stop" } else { "go" }.into();
+    fn any_signal(&mut self) {
+        let name = if self.rng.one_in(6) { "stop" } else { "go" };
+        self.signal(name.into());
+    }
+
+    fn signal(&mut self, name: Arc<str>) {
         let id: Arc<str> = if self.rng.one_in(3) { "7".into() } else { "".into() };
         let payload = plans::value(&mut self.rng);
         self.step(Input::Signal { name, payload, id, by: "ann".into() });
@@ -109,8 +116,7 @@ impl World {
             (0..).zip(self.state.tasks()).filter(|(_, t)| open(t)).map(|(task, _)| task).collect();
         let Some(task) = self.rng.pick(waiting.into_iter()) else { return };
         match self.state.tasks()[task as usize].waiting().cloned() {
-            Some(Waiting::Event { key, .. }) => self.event(Some(key.unwrap_or_else(|| "k0".into()))),
-            Some(Waiting::Signal { .. }) => self.signal(),
+            Some(Waiting::Event { .. } | Waiting::Signal { .. }) => self.bring_what_is_named(task),
             Some(Waiting::Step { .. }) => {
                 self.step(Input::GrantStep { task: Some(task), by: "ann".into() });
             }
@@ -122,27 +128,48 @@ impl World {
         }
     }
 
+    /// The event or signal that the task names. A filter most often asks for what random definitions ask for, or for what
+    /// stands in the input.
+    fn bring_what_is_named(&mut self, task: u32) {
+        let reasons = self.state.stuck(usize::MAX).into_iter();
+        let mut of_it = reasons.filter(|r| r.task.as_ref().is_some_and(|(t, _)| *t == task)).map(|r| r.why);
+        match of_it.next() {
+            Some(Why::Event { topic, key, .. }) => {
+                let payload = match self.rng.one_in(3) {
+                    true => self.state.input().clone(),
+                    false => Payload::json_text("{\"n\": 9}"),
+                };
+                self.event(topic.into(), key.unwrap_or_else(|| "k0".into()), payload);
+            }
+            Some(Why::Signal { name, .. }) => self.signal(name.into()),
+            _ => {}
+        }
+    }
+
     fn decide(&mut self, task: u32) {
         let verdict = match self.rng.below(4) {
             0 => Verdict::Rejected,
             1 => Verdict::Answered,
             _ => Verdict::Approved,
         };
-        let by = match self.rng.below(3) {
-            0 => "zoe",
-            1 => "bob",
-            _ => "ann",
+        let asked = self.state.may_answer(task);
+        let by: Arc<str> = match self.rng.below(4) {
+            0 => "zoe".into(),
+            1 => "bob".into(),
+            2 => "ann".into(),
+            _ => self.rng.pick(asked.into_iter()).unwrap_or_else(|| "ann".into()).into(),
         };
         let comment = if self.rng.one_in(2) { "well" } else { "" };
         let form = self.rng.sometimes(2, |r| plans::answer(r, true));
-        let (by, comment) = (by.into(), comment.into());
+        let comment = comment.into();
         self.step(Input::Decide { task, verdict, by, names: vec!["staff".into()], comment, form });
     }
 
     /// The sub-workflow of a task does something.
     fn child(&mut self, task: u32) {
         let Some(execution) = self.state.child(task).map(|c| c.execution) else { return };
-        let input = match self.rng.below(8) {
+        let what = if self.calm { 2 + 5 * self.rng.below(2) } else { self.rng.below(8) };
+        let input = match what {
             0..3 => Input::ChildAccepted { task, execution, version: "1".into() },
             3 => {
                 Input::ChildRefused { task, execution, class: FailureClass::Definition, message: "no".into() }
@@ -150,6 +177,7 @@ impl World {
             n => {
                 let outcome = match n {
                     4 => ChildOutcome::Failed { class: FailureClass::Error, message: "no".into() },
+                    _ if self.calm => ChildOutcome::Completed(Payload::json_text("6")),
                     _ => ChildOutcome::Completed(plans::value(&mut self.rng)),
                 };
                 Input::ChildEnded { task, execution, outcome, spent: Spending::default() }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use base::{Effect as Class, FailureClass, Payload, WorkflowId};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 use workflow::{
-    Created,
+    Created, Settings,
     plan::{
-        Backoff, InputSpec, Limits, OutputSpec, PLAN_SCHEMA, Plan, RetryPolicy, Spread, TaskPlan, Timeouts,
+        Backoff, Budget, InputSpec, Limits, OutputSpec, PLAN_SCHEMA, Plan, RetryPolicy, Spread, TaskPlan,
+        Timeouts,
     },
 };
 
@@ -135,9 +136,25 @@ pub(crate) fn created(rng: &mut Rng) -> Created {
         candidates: vec![],
         estimated: Duration::ZERO,
         default_retry: retry(rng),
-        settings: workflow::Settings::default(),
+        settings: settings(rng),
         correlation_id: "".into(),
     }
+}
+
+fn settings(rng: &mut Rng) -> Settings {
+    let mut settings = Settings::default();
+    if rng.one_in(4) {
+        settings.session = "talk".into();
+        settings.vars = Some(Payload::json_text("{\"n\": 2, \"seen\": [1]}"));
+        settings.history = Some(Payload::json_text("[{\"input\": 1, \"output\": 2}]"));
+    }
+    if rng.one_in(8) {
+        (settings.events_max, settings.event_ttl) = (3, Duration::from_secs(5));
+    }
+    if rng.one_in(8) {
+        settings.budget = Budget { calls: 2 + rng.below(12), ..Budget::default() };
+    }
+    settings
 }
 
 /// Something an agent may answer, good JSON or not.
@@ -168,6 +185,37 @@ pub(crate) fn polite(rng: &mut Rng) -> Payload {
         answer["handoff"] = json!(who);
     }
     Payload::from_value(&answer)
+}
+
+/// An answer that takes a definition to its end: it names somebody of `names`, and has what examples read.
+pub(crate) fn helpful(rng: &mut Rng, names: &[String]) -> Payload {
+    let named = if rng.one_in(3) { None } else { rng.pick(names.iter()) };
+    let who = named.map_or("done", String::as_str);
+    let mut answer = json!({
+        "ok": true, "next": who, "done": rng.one_in(3), "accepted": rng.one_in(2), "agree": true, "result": rng.below(9),
+        "n": 9, "items": [1, 2], "findings": [1], "steps": if rng.one_in(2) { json!([]) } else { json!([{"do": 1}]) },
+        "new_items": [], "messages": if rng.one_in(2) { json!([]) } else { json!([{"to": who, "body": 1}]) },
+        "report": "words", "quality": {"score": 0.9}, "documents": ["a"], "key_terms": ["b"], "confidence": 0.9, "passed": true, "program": "p", "previous": "q", "target": "t", "release": "r",
+        "requirements": [1], "tasks": [1], "assignments": [{"requirement": 1}], "workspace": "w", "deployment": "d",
+    });
+    if rng.one_in(2) {
+        answer["handoff"] = json!(who);
+    }
+    Payload::from_value(&answer)
+}
+
+/// The names among which answers choose, wherever they stand in a plan.
+pub(crate) fn names(plan: &Value, found: &mut Vec<String>) {
+    match plan {
+        Value::Object(members) => {
+            if let Some(Value::Object(among)) = members.get("among") {
+                found.extend(among.keys().cloned());
+            }
+            members.values().for_each(|member| names(member, found));
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| names(element, found)),
+        _ => {}
+    }
 }
 
 pub(crate) fn answer(rng: &mut Rng, keeps_to_protocols: bool) -> Payload {

@@ -25,6 +25,9 @@ pub(crate) enum Fate {
     Silent,
 }
 
+/// Rounds after which people in a calm world give up.
+const PATIENCE: usize = 1500;
+
 /// One execution, and everything around it.
 pub struct World {
     pub(crate) seed: u64,
@@ -56,6 +59,10 @@ pub struct World {
     pub(crate) others: Vec<Plan>,
     /// Events so far, for their ids.
     pub(crate) events: u64,
+    /// Whether agents only ever answer, nobody gives commands, and people give up what nobody brings to an end.
+    pub(crate) calm: bool,
+    /// Whom answers may name, in a calm world.
+    names: Vec<String>,
 }
 
 impl World {
@@ -107,7 +114,24 @@ impl World {
             polite: false,
             others: vec![],
             events: 0,
+            calm: false,
+            names: vec![],
         }
+    }
+
+    /// The same execution with this input and no time limit of its own, in a world without trouble: agents answer, people
+    /// bring what is waited for. What waits for something that nobody brings is cancelled in the end.
+    #[must_use]
+    pub fn calm(mut self, input: &serde_json::Value) -> Self {
+        let mut created = (**self.state.created()).clone();
+        created.input = Payload::from_value(input);
+        (created.timeout, created.max_agents) = (Duration::ZERO, 0);
+        let (state, step) = create(self.id, self.plan.clone(), created, self.now);
+        (self.replica, self.state, self.log) = (state.clone(), state, step.events);
+        self.calm = true;
+        let plan = serde_json::to_value(self.plan.plan()).unwrap();
+        plans::names(&plan, &mut self.names);
+        self
     }
 
     /// So many things happen, then there is no more trouble: it has to end, and the whole log is looked at.
@@ -144,9 +168,12 @@ impl World {
 
     /// No more trouble: everybody does what is asked of them, and the execution has to end.
     fn drain(&mut self) {
-        for _ in 0..20_000 {
+        for round in 0..20_000 {
             if self.state.status().is_final() {
                 return;
+            }
+            if self.calm && round >= PATIENCE {
+                self.step(Input::Cancel { by: "ann".into(), reason: "nobody brings it".into() });
             }
             self.step(Input::Admit);
             if self.state.status() == Status::Paused {
@@ -277,10 +304,13 @@ impl World {
         let Some(state) = self.state.call(call).filter(|c| c.phase == CallPhase::Running) else { return };
         let (attempt, retry) = (state.attempt, state.retry);
         self.open.insert(call, attempt);
-        let (rng, polite) = (&mut self.rng, self.polite);
+        let (rng, polite, calm) = (&mut self.rng, self.polite, self.calm);
         let generation = self.state.tasks()[call.task as usize].generation();
-        let fate =
-            self.fates.entry((call, retry, generation)).or_insert_with(|| plans::fate(rng, polite)).clone();
+        let made = || match calm {
+            true => Fate::Answer(plans::helpful(rng, &self.names)),
+            false => plans::fate(rng, polite),
+        };
+        let fate = self.fates.entry((call, retry, generation)).or_insert_with(made).clone();
         self.pending.extend(outcome(call, attempt, fate));
     }
 
