@@ -109,6 +109,8 @@ fn the_sources_own_names_work_in_the_environment_and_in_a_file() {
         ("SAGA_COMPENSATION_TIMEOUT_SECONDS", "90", |s| {
             s.executor.compensation_timeout == Duration::from_secs(90)
         }),
+        ("CIRCUIT_BREAKER_ENABLED", "false", |s| !s.executor.breaker_enabled),
+        ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3", |s| s.executor.breaker_failures == 3),
         ("CHECKPOINT_INTERVAL_MINUTES", "2", |s| s.executor.checkpoint_interval == Duration::from_secs(120)),
         ("EVENT_RETENTION_HOURS", "1", |s| s.bus.retention == Duration::from_secs(3600)),
         ("EnabledFeatures.Chains", "false", |s| !s.planner.chains),
@@ -338,7 +340,7 @@ fn all_errors_are_shown_at_once() {
 
 #[test]
 fn variables_that_are_not_ours_are_left_alone() {
-    for name in ["KUBERNETES_CONFIG_PATH", "CIRCUIT_BREAKER_ENABLED", "ORCHESTRA_PORT", "PATH"] {
+    for name in ["KUBERNETES_CONFIG_PATH", "AUTO_SCALING_ENABLED", "ORCHESTRA_PORT", "PATH"] {
         assert_eq!(load(None, &[(name, "x")], &[]).unwrap().settings, Settings::default(), "{name}");
     }
     assert_eq!(load(None, &[("PORT", "")], &[]).unwrap().settings, Settings::default(), "empty is not set");

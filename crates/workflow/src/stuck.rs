@@ -43,6 +43,24 @@ pub enum Why {
         /// When the call is given up; `None` = never.
         until: Option<Timestamp>,
     },
+    /// A breaker that lets calls through: every instance that could take it failed one call after another.
+    BreakerOpen {
+        /// Whose instances they are.
+        agents: Vec<String>,
+        /// When the first of them is tried again.
+        until: Timestamp,
+    },
+    /// Another engine that answers again.
+    ProviderAway {
+        /// The engine, as definitions name it.
+        provider: String,
+        /// Since when.
+        since: Timestamp,
+        /// What came instead of an answer.
+        error: Arc<str>,
+        /// When a start is tried again; `None` = a run that goes on there is asked for all the time.
+        until: Option<Timestamp>,
+    },
     /// A free instance, or room under the limits of the workflow.
     NoRoom,
     /// The time of a retry.
@@ -112,11 +130,13 @@ pub enum Why {
 
 impl Why {
     /// Every machine-readable form.
-    pub const ALL: [&'static str; 16] = [
+    pub const ALL: [&'static str; 18] = [
         "queued",
         "paused",
         "no_agent",
         "no_healthy_instance",
+        "breaker_open",
+        "provider_away",
         "no_room",
         "retry",
         "agent",
@@ -138,6 +158,8 @@ impl Why {
             Self::Paused => "paused",
             Self::NoAgent { .. } => "no_agent",
             Self::NoHealthyInstance { .. } => "no_healthy_instance",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::ProviderAway { .. } => "provider_away",
             Self::NoRoom => "no_room",
             Self::Retry { .. } => "retry",
             Self::Agent { .. } => "agent",
@@ -158,7 +180,8 @@ impl Why {
         match self {
             Self::Paused => Some("resume"),
             Self::NoAgent { .. } => Some("register an agent"),
-            Self::NoHealthyInstance { .. } => Some("repair an instance"),
+            Self::NoHealthyInstance { .. } | Self::BreakerOpen { .. } => Some("repair an instance"),
+            Self::ProviderAway { .. } => Some("restore the provider"),
             Self::Input => Some("answer"),
             Self::Decision { .. } => Some("resolve"),
             Self::Event { .. } => Some("publish"),
@@ -187,13 +210,39 @@ impl Why {
             Self::Event { .. } => 6,
             Self::NoAgent { .. } => 7,
             Self::NoHealthyInstance { .. } => 8,
-            Self::Queued => 9,
-            Self::NoRoom => 10,
-            Self::Child { .. } => 11,
-            Self::Publish => 12,
-            Self::Retry { .. } => 13,
-            Self::Time { .. } => 14,
-            Self::Agent { .. } => 15,
+            Self::ProviderAway { .. } => 9,
+            Self::BreakerOpen { .. } => 10,
+            Self::Queued => 11,
+            Self::NoRoom => 12,
+            Self::Child { .. } => 13,
+            Self::Publish => 14,
+            Self::Retry { .. } => 15,
+            Self::Time { .. } => 16,
+            Self::Agent { .. } => 17,
+        }
+    }
+
+    /// Since when it is waited for, where that is known.
+    pub const fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Agent { since, .. }
+            | Self::Event { since, .. }
+            | Self::Signal { since, .. }
+            | Self::Approval { since, .. }
+            | Self::Step { since }
+            | Self::Child { since, .. }
+            | Self::ProviderAway { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// When it goes on by itself, or is tried again, where that is known.
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Retry { at } => Some(*at),
+            Self::Time { until } | Self::BreakerOpen { until, .. } => Some(*until),
+            Self::ProviderAway { until, .. } => *until,
+            _ => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base::{ExecutionId, FailureClass, Payload};
+use base::{ExecutionId, FailureClass, Payload, Timestamp};
 use catalog::AgentEntry;
 use workflow::Usage;
 
@@ -146,6 +146,15 @@ pub trait CallSink: Send + Sync {
     fn used(&self, _usage: Usage) {}
 }
 
+/// Another engine that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Since when.
+    pub since: Timestamp,
+    /// What came instead of an answer, newest.
+    pub error: Arc<str>,
+}
+
 /// Calls agents.
 #[async_trait]
 pub trait AgentCaller: Send + Sync + 'static {
@@ -154,4 +163,8 @@ pub trait AgentCaller: Send + Sync + 'static {
     /// Tells the agent that nobody wants the result any more. Never sends the call again to find out what the agent
     /// calls it.
     async fn cancel(&self, request: CancelRequest) -> Told;
+    /// Engines that do not answer now, by name. Nothing of it outlives the process.
+    fn away(&self) -> Vec<(String, Away)> {
+        Vec::new()
+    }
 }

@@ -23,6 +23,12 @@ pub(crate) fn export(metrics: &Metrics, engine: &Engine, counts: &Arc<EngineMetr
     metrics.observe("orchestra.executions.queued", "Executions that wait for a place", load(2));
     metrics.observe("orchestra.calls.in_flight", "Calls open at agents", load(4));
     metrics.observe("orchestra.calls.waiting", "Calls that wait for an instance", load(5));
+    let broken = engine.clone();
+    metrics.observe(
+        "orchestra.breakers.open",
+        "Instances that this replica leaves alone because calls failed in a row",
+        move || vec![(vec![], broken.breakers_open() as f64)],
+    );
     let stuck = counts.clone();
     metrics.observe(
         "orchestra.executions.stuck",

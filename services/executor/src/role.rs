@@ -68,7 +68,8 @@ async fn serve(ctx: RoleContext, bus: SharedBus, own: Providers) -> anyhow::Resu
     let counts = Arc::new(EngineMetrics::new(&ctx.metrics));
     let engines = providers::of_settings(&settings)?.and(&own);
     let entries = providers::entries(&engines, settings.providers.concurrency);
-    let callers = Callers::new(Arc::new(caller(&settings)), engines.clone(), settings.providers.poll);
+    let agents = Arc::new(caller(&settings));
+    let callers = Callers::new(agents, engines.clone(), settings.providers.poll, clock.clone());
     let engine = Engine::start(Parts {
         journal: journal.clone(),
         clock: clock.clone(),
@@ -302,6 +303,11 @@ fn limits(settings: &Settings) -> Limits {
         park_after: e.park_after,
         stuck_after: e.stuck_after,
         cancel_within: e.cancel_within,
+        breaker: balance::breaker::Rule {
+            failures: if e.breaker_enabled { e.breaker_failures } else { 0 },
+            open_min: e.breaker_open_min,
+            open_max: e.breaker_open_max,
+        },
         region: settings.node.region.clone(),
         ..Limits::default()
     }

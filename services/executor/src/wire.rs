@@ -51,8 +51,9 @@ pub(crate) fn stuck(view: &ExecutionView) -> Vec<pb::StuckReason> {
 }
 
 fn reason(r: StuckView) -> pb::StuckReason {
-    let StuckView { reason, task_id, item, command, detail } = r;
-    pb::StuckReason { reason, task_id, item, command, detail }
+    let StuckView { reason, task_id, item, command, detail, agents, since, until, provider, error } = r;
+    let (since, until) = (since.unwrap_or_default(), until.unwrap_or_default());
+    pb::StuckReason { reason, task_id, item, command, detail, agents, since, until, provider, error }
 }
 
 /// What was spent, or may be.

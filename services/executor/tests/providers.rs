@@ -101,7 +101,8 @@ fn world() -> World {
     let engine = Arc::new(Scripted::default());
     let providers = Providers::default().with("scripted", engine.clone());
     let agent = entries(&providers, 7).remove(0);
-    let callers = Callers::new(Arc::new(Nobody), providers, Duration::from_secs(20));
+    let callers =
+        Callers::new(Arc::new(Nobody), providers, Duration::from_secs(20), Arc::new(runtime::SystemClock));
     World { engine, callers, agent }
 }
 
@@ -212,6 +213,23 @@ async fn an_engine_that_is_away_while_a_run_goes_on_does_not_end_the_attempt() {
     world.engine.results.lock().unwrap().extend(away.chain([done()]));
     let (outcome, _) = world.call(world.request(send())).await;
     assert!(matches!(outcome, CallOutcome::Completed(_)), "{outcome:?}");
+    assert_eq!(world.callers.away(), [], "it answers again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_is_told_since_when_and_with_its_words() {
+    let world = world();
+    let lost = (0..2).map(|_| Err(away(Lost::Nothing)));
+    world.engine.starts.lock().unwrap().extend(lost);
+    world.call(world.request(send())).await;
+    let [(name, first)] = &world.callers.away()[..] else { panic!("one is away") };
+    assert_eq!((name.as_str(), &*first.error), ("scripted", "gone"));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    world.call(world.request(send())).await;
+    assert_eq!(world.callers.away()[0].1.since, first.since, "since the first answer that did not come");
+    world.engine.results.lock().unwrap().push_back(done());
+    world.call(world.request(send())).await;
+    assert_eq!(world.callers.away(), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -206,10 +206,12 @@ async fn temporal_is_away(api: &Api, temporal: &mut testkit::Temporal) {
     let id = api.start("patient", &json!("back")).await;
     let seen = wait_for("the reason to be told", PATIENCE, async || {
         let seen = api.get(&format!("/executions/{id}/query")).await.expect(200);
-        (seen["stuck"][0]["reason"] == "retry").then_some(seen)
+        (seen["stuck"][0]["reason"] == "provider_away").then_some(seen)
     })
     .await;
-    assert_eq!(seen["stuck"][0]["task_id"], "run", "{seen:#}");
+    let reason = &seen["stuck"][0];
+    assert_eq!((&reason["task_id"], &reason["provider"]), (&json!("run"), &json!("temporal")), "{seen:#}");
+    assert!(reason["since"].is_string() && reason["error"].is_string(), "{seen:#}");
     tokio::task::block_in_place(|| temporal.restart());
     let done = api.ended(&id).await;
     assert_eq!(done["output"], "back", "{done:#}");

@@ -160,29 +160,55 @@ pub struct Execution {
 }
 
 /// Why an execution waits, and the command that frees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StuckReason {
-    /// `queued`, `paused`, `no_agent`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`, `signal`, `approval`,
-    /// `step`, `time`, `child`, `publish`, or one of a newer release.
+    /// `queued`, `paused`, `no_agent`, `no_healthy_instance`, `breaker_open`, `provider_away`, `no_room`, `retry`, `agent`,
+    /// `input`, `decision`, `event`, `signal`, `approval`, `step`, `time`, `child`, `publish`, or one of a newer release.
     pub reason: String,
     /// Path of the task; `None` = the execution as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// Item of a task that scatters.
     pub item: u32,
-    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`; `None` = nothing but what
-    /// it waits for.
+    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`, `repair an
+    /// instance`, `restore the provider`; `None` = nothing but what it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// In words: which agent, topic, signal or execution, until when, or the place in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Of `breaker_open` the agents whose instances are left alone, at most 100; of `agent` the one that works on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
+    /// RFC 3339: since when it is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// RFC 3339: when it goes on or is tried again by itself; of `breaker_open` a time that has passed = a call tries it
+    /// now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Of `provider_away` the engine, as definitions name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Of `provider_away` what came instead of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl StuckReason {
     pub(super) fn of(r: wire::StuckReason) -> Self {
-        let wire::StuckReason { reason, task_id, item, command, detail } = r;
-        Self { reason, task_id: some(task_id), item, command: some(command), detail: some(detail) }
+        Self {
+            reason: r.reason,
+            task_id: some(r.task_id),
+            item: r.item,
+            command: some(r.command),
+            detail: some(r.detail),
+            agents: r.agents,
+            since: some(r.since),
+            until: some(r.until),
+            provider: some(r.provider),
+            error: some(r.error),
+        }
     }
 }
 

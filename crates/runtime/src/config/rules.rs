@@ -34,6 +34,12 @@ impl Settings {
             "raise the lease or renew more often",
         );
         rule(
+            e.breaker_open_min <= e.breaker_open_max,
+            "executor.breaker_open_min",
+            "must not be above executor.breaker_open_max".into(),
+            "lower it or raise the maximum",
+        );
+        rule(
             e.payload_inline_max <= e.payload_max,
             "executor.payload_inline_max",
             "must not be above executor.payload_max".into(),

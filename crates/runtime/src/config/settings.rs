@@ -308,6 +308,16 @@ section! {
         attempt_timeout: Duration = secs(600), in ms(1)..=YEARS_10;
         /// How long an agent that cannot be told that a call was cut (cancel, terminate, failure) is told again.
         cancel_within: Duration = secs(300), in Duration::ZERO..=hours(168);
+        /// Whether an instance that fails one call after another is left alone for a while (circuit breaker).
+        breaker_enabled: bool = true;
+        /// Calls in a row that time out, break or do not reach an instance before its breaker opens. Each replica counts
+        /// its own.
+        breaker_failures: u32 = 5, in 1..=10_000;
+        /// How long a breaker is open the first time; then one call tries the instance, and each failure of that call
+        /// doubles the time.
+        breaker_open_min: Duration = secs(1), in ms(10)..=hours(1);
+        /// How long a breaker is open at most before the instance is tried again.
+        breaker_open_max: Duration = secs(30), in ms(10)..=hours(24);
         /// Largest answer of an agent.
         answer_max: Bytes = Bytes::mib(8), in Bytes::kib(1)..=Bytes::gib(1);
         /// An execution in which nothing happens for this long leaves memory.

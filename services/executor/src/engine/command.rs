@@ -206,7 +206,7 @@ impl Lane {
         let mut seen = view::view(&hot.state, now, tasks, &|call| hot.progress.get(&call).cloned());
         seen.queue_position = position;
         if let Some(plan) = self.plans.get(&id) {
-            super::stuck::refine(&mut seen.stuck, &hot.state, plan, &self.shared.dispatcher);
+            super::stuck::refine(&mut seen.stuck, &hot.state, plan, &self.shared);
         }
         hot.when_durable(Box::new(move || drop(reply.send(Some(Arc::new(seen))))));
         if !hot.pending.is_empty() {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use balance::breaker;
 use base::{ExecutionId, Tenant, Timestamp};
 use store::{
     Journal, StoreError,
@@ -95,7 +96,10 @@ impl CallCell {
             CallOutcome::InputRequired { .. } => false,
         };
         self.settled.store(over, Ordering::Release);
-        self.give_slot_back();
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(permit) = permit {
+            permit.ended(matches!(outcome, CallOutcome::Failed { class, .. } if breaker::counts(*class)));
+        }
         !self.is_cut()
     }
 

@@ -3,6 +3,8 @@
 //! One short critical section, never held over IO. Waiting calls are kept by what they need, so that many calls
 //! waiting for one busy agent do not slow down the others.
 
+mod broken;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
@@ -14,13 +16,19 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use balance::{Ask, Entry, FairQueue, Slot as Place, WEIGHED_MAX, choice::Condition, choose, windows};
-use base::{AgentId, ExecutionId, Tenant, Timestamp};
+use balance::{
+    Ask, Breaker, Entry, FairQueue, Slot as Place, WEIGHED_MAX,
+    breaker::{Gate, Rule},
+    choice::Condition,
+    choose, windows,
+};
+use base::{AgentId, Clock, ExecutionId, Tenant, Timestamp};
 use catalog::{AgentEntry, AgentState, Candidate, InstanceEntry, Need, Outcome, Snapshot, Status};
 use tokio::sync::{Notify, mpsc, watch};
 use workflow::CallKey;
 
 use super::msg::Msg;
+pub(crate) use broken::Broken;
 
 /// What a task needs, with a number of its own: calls of one class wait in one queue.
 #[derive(Debug)]
@@ -96,6 +104,8 @@ pub(crate) enum Lack {
     Nobody(String),
     /// One that takes calls: such that can do it exist and are not well.
     Unwell(String),
+    /// A closed breaker: the others are open.
+    Breaker(Broken),
     /// A free instance.
     Room,
 }
@@ -104,6 +114,10 @@ pub(crate) enum Lack {
 pub(crate) struct Permit {
     dispatcher: Arc<Dispatcher>,
     slot: SlotKey,
+    /// It shows whether the instance is well again.
+    probe: bool,
+    /// How it ended, when that is known.
+    failed: Option<bool>,
     /// The agent.
     pub(crate) agent: Arc<AgentEntry>,
     /// Index of the instance.
@@ -113,6 +127,11 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    /// Gives the slot back of a call that has ended. `failed`: its instance is away or hangs.
+    pub(crate) fn ended(mut self, failed: bool) {
+        self.failed = Some(failed);
+    }
+
     pub(crate) fn instance_key(&self) -> Arc<str> {
         self.slot.1.clone()
     }
@@ -120,7 +139,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.dispatcher.release(&self.slot);
+        self.dispatcher.release(&self.slot, self.probe, self.failed);
     }
 }
 
@@ -136,6 +155,7 @@ pub(crate) type SlotKey = (AgentId, Arc<str>);
 #[derive(Default)]
 struct Slot {
     in_use: u32,
+    breaker: Breaker,
 }
 
 struct Matched {
@@ -205,6 +225,10 @@ struct Inner {
     lent: Option<HashMap<SlotKey, u32>>,
     in_flight: u32,
     salt: u64,
+    rule: Rule,
+    clock: Arc<dyn Clock>,
+    /// Breakers that are open, and since when they may be tried.
+    broken: BTreeSet<(Timestamp, SlotKey)>,
 }
 
 /// Chooses instances and keeps their slots.
@@ -216,8 +240,8 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// `waiting_max`: calls that may wait for a slot; `region`: where this replica stands.
-    pub(crate) fn new(waiting_max: usize, region: &str) -> Self {
+    /// `waiting_max`: calls that may wait for a slot; `region`: where this replica stands; `rule`: of breakers.
+    pub(crate) fn new(waiting_max: usize, region: &str, rule: Rule, clock: Arc<dyn Clock>) -> Self {
         let inner = Inner {
             fleet: Arc::default(),
             matched: HashMap::new(),
@@ -227,6 +251,9 @@ impl Dispatcher {
             lent: None,
             in_flight: 0,
             salt: 0,
+            rule,
+            clock,
+            broken: BTreeSet::new(),
         };
         Self {
             region: region.into(),
@@ -272,6 +299,7 @@ impl Dispatcher {
             drop(inner);
             return Acquired::Now(self.permit(found));
         }
+        let nobody = nobody.or_else(|| inner.broken(class).map(|broken| broken.to_string()));
         if !inner.enqueue(class, wanted) {
             return Acquired::Full;
         }
@@ -295,7 +323,7 @@ impl Dispatcher {
         match inner.matched(class, &self.region) {
             Matched { nobody: Some(reason), unwell: true, .. } => Lack::Unwell(reason.clone()),
             Matched { nobody: Some(reason), .. } => Lack::Nobody(reason.clone()),
-            _ => Lack::Room,
+            _ => inner.broken(class).map_or(Lack::Room, Lack::Breaker),
         }
     }
 
@@ -311,7 +339,7 @@ impl Dispatcher {
         let slot = (entry.id().clone(), Arc::from(instance_key));
         inner.take(&slot);
         drop(inner);
-        Some(self.permit(Found { slot, agent: entry, instance, reason: "recovered".into() }))
+        Some(self.permit(Found { slot, probe: false, agent: entry, instance, reason: "recovered".into() }))
     }
 
     /// An instance of the fleet by `agent/instance`: the agent, and the instance's index.
@@ -320,16 +348,17 @@ impl Dispatcher {
     }
 
     fn permit(self: &Arc<Self>, found: Found) -> Permit {
-        let Found { slot, agent, instance, reason } = found;
-        Permit { dispatcher: self.clone(), slot, agent, instance, reason }
+        let Found { slot, probe, agent, instance, reason } = found;
+        Permit { dispatcher: self.clone(), slot, probe, failed: None, agent, instance, reason }
     }
 
-    fn release(self: &Arc<Self>, slot: &SlotKey) {
+    fn release(self: &Arc<Self>, slot: &SlotKey, probe: bool, failed: Option<bool>) {
         let mut inner = self.lock();
         if let Some(s) = inner.slots.get_mut(slot) {
             s.in_use = s.in_use.saturating_sub(1);
         }
         inner.in_flight = inner.in_flight.saturating_sub(1);
+        inner.tell_breaker(slot, probe, failed);
         inner.reopen(&slot.0);
         let granted = inner.serve(&self.region);
         drop(inner);
@@ -345,6 +374,7 @@ impl Dispatcher {
         inner.reopen_all();
         let known: BTreeSet<AgentId> = inner.fleet.agents().map(|a| a.id().clone()).collect();
         inner.slots.retain(|key, slot| slot.in_use > 0 || known.contains(&key.0));
+        inner.forget_breakers();
         let granted = inner.serve(&self.region);
         drop(inner);
         self.tell(granted);
@@ -408,6 +438,7 @@ impl Dispatcher {
 
 struct Found {
     slot: SlotKey,
+    probe: bool,
     agent: Arc<AgentEntry>,
     instance: usize,
     reason: Arc<str>,
@@ -484,12 +515,20 @@ impl Inner {
             None => own,
             Some(lent) => lent.get(slot).map_or(0, |n| (*n).min(own)),
         };
-        (self.slots.get(slot).map_or(0, |s| s.in_use), capacity)
+        let Some(own) = self.slots.get(slot) else { return (0, capacity) };
+        let capacity = match own.breaker.gate(|| self.clock.now()) {
+            // Once a call has left for it, it is no longer half-open.
+            Gate::Closed | Gate::HalfOpen(_) => capacity,
+            Gate::Open(_) | Gate::Probed(_) => 0,
+        };
+        (own.in_use, capacity)
     }
 
-    fn take(&mut self, slot: &SlotKey) {
-        self.slots.entry(slot.clone()).or_default().in_use += 1;
+    fn take(&mut self, slot: &SlotKey) -> &mut Slot {
         self.in_flight += 1;
+        let own = self.slots.entry(slot.clone()).or_default();
+        own.in_use += 1;
+        own
     }
 
     /// The best instance with room, and takes its slot. Of a large fleet the best of a part of those of equal standing,
@@ -548,10 +587,13 @@ impl Inner {
         if let Some(preferred) = preferred.filter(|p| p.agents.contains(&seat.slot.0)) {
             reason = format!("{}, {reason}", preferred.reason);
         }
-        self.take(&seat.slot);
+        let probe = self.take(&seat.slot).breaker.leaves();
+        if probe {
+            reason.push_str(", tried again after its breaker opened");
+        }
         let (rank, instance) = seat.at;
         let (slot, agent) = (seat.slot.clone(), candidates[rank].agent.clone());
-        Some(Found { slot, agent, instance, reason: reason.into() })
+        Some(Found { slot, probe, agent, instance, reason: reason.into() })
     }
 
     /// Gives free slots to calls that wait, in their order. A class that finds no room is closed until there is some.

@@ -143,6 +143,7 @@ impl Lane {
             }
             if std::mem::take(&mut parking) {
                 self.park_idle();
+                self.shared.dispatcher.try_broken();
                 self.notice_stuck();
             }
             self.fire_timers();

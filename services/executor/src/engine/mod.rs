@@ -117,6 +117,8 @@ pub struct Limits {
     pub stuck_after: Duration,
     /// How long an agent is told again and again that a call was cut, from the cut on.
     pub cancel_within: Duration,
+    /// When an instance that fails is left alone, and for how long.
+    pub breaker: balance::breaker::Rule,
     /// Where this replica stands; empty = not stated.
     pub region: String,
 }
@@ -143,6 +145,11 @@ impl Default for Limits {
             park_after: Duration::from_secs(10),
             stuck_after: Duration::from_secs(10),
             cancel_within: Duration::from_secs(300),
+            breaker: balance::breaker::Rule {
+                failures: 5,
+                open_min: Duration::from_secs(1),
+                open_max: Duration::from_secs(30),
+            },
             region: String::new(),
         }
     }
@@ -266,9 +273,14 @@ impl Engine {
             teller: cuts::Teller::new(journal.clone(), stopped),
             log_schemas: upgrade::Schemas::new(limits.shards),
             journal,
+            dispatcher: Arc::new(Dispatcher::new(
+                limits.call_queue_max,
+                &limits.region,
+                limits.breaker,
+                clock.clone(),
+            )),
             clock,
             caller,
-            dispatcher: Arc::new(Dispatcher::new(limits.call_queue_max, &limits.region)),
             admission: Arc::new(Admission::new(
                 limits.concurrent_max,
                 limits.start_queue_max,
@@ -431,6 +443,11 @@ impl Engine {
     /// The fleet that calls go to.
     pub fn fleet(&self) -> Arc<Snapshot> {
         self.shared.dispatcher.fleet()
+    }
+
+    /// Instances that are left alone here because calls failed in a row.
+    pub fn breakers_open(&self) -> usize {
+        self.shared.dispatcher.broken_now()
     }
 
     /// Executions in which nothing goes on, by reason, of the shards that are looked after here.

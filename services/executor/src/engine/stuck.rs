@@ -1,14 +1,18 @@
 //! Executions in which nothing goes on: noticed, told in their row with the reason, counted by reason.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use base::{ExecutionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::journal::Stuck;
-use workflow::{Reason, State, Why};
+use workflow::{Reason, State, Why, plan::provider_id};
 
 use super::{
-    dispatch::{Dispatcher, Lack},
+    EngineShared,
+    dispatch::{Broken, Lack},
     hot::Hot,
     lane::Lane,
 };
@@ -75,7 +79,20 @@ pub(crate) struct StuckView {
     pub(crate) command: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agents: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) provider: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) error: String,
 }
+
+/// Agents that are named of those whose breakers are open.
+const AGENTS_MAX: usize = 100;
 
 impl StuckView {
     /// `place`: in the start queue.
@@ -86,6 +103,9 @@ impl StuckView {
             item: reason.item,
             command: reason.why.command().unwrap_or_default().into(),
             detail: detail(&reason.why, place),
+            since: reason.why.since().map(Timestamp::rfc3339),
+            until: reason.why.until().map(Timestamp::rfc3339),
+            ..named(&reason.why)
         }
     }
 
@@ -101,12 +121,31 @@ impl StuckView {
     }
 }
 
+/// Who is waited for, as far as the reason names them.
+fn named(why: &Why) -> StuckView {
+    let none = StuckView::default();
+    match why {
+        Why::Agent { agent, .. } => StuckView { agents: vec![agent.clone()], ..none },
+        Why::BreakerOpen { agents, .. } => {
+            StuckView { agents: agents.iter().take(AGENTS_MAX).cloned().collect(), ..none }
+        }
+        Why::ProviderAway { provider, error, .. } => {
+            StuckView { provider: provider.clone(), error: error.to_string(), ..none }
+        }
+        _ => none,
+    }
+}
+
 fn detail(why: &Why, place: u32) -> String {
     let since = |at: &Timestamp| at.rfc3339();
     match why {
         Why::Queued => format!("place {place} of the start queue"),
         Why::NoAgent { reason, .. } | Why::NoHealthyInstance { reason, .. } | Why::Decision { reason } => {
             reason.to_string()
+        }
+        Why::BreakerOpen { agents, until } => Broken::words(agents, *until),
+        Why::ProviderAway { provider, since: at, error, .. } => {
+            format!("{provider} since {}: {error}", since(at))
         }
         Why::Retry { at } => format!("tried again at {}", at.rfc3339()),
         Why::Agent { agent, since: at } => format!("{agent} since {}", since(at)),
@@ -123,34 +162,91 @@ fn detail(why: &Why, place: u32) -> String {
     }
 }
 
-/// What the log cannot know: whether the fleet, as it is now, has nobody, nobody well, or nobody free.
-pub(super) fn refine(reasons: &mut [Reason], state: &State, plan: &PlanEntry, dispatcher: &Dispatcher) {
-    if !dispatcher.knows_fleet() {
-        return;
-    }
+/// What the log cannot know: whether the fleet, as it is now, has nobody, nobody well, or nobody free, and whether another
+/// engine that has the work answers.
+pub(super) fn refine(reasons: &mut [Reason], state: &State, plan: &PlanEntry, shared: &EngineShared) {
+    let away = shared.caller.away();
     for reason in reasons {
         let Some((task, _)) = reason.task else { continue };
-        let until = match &reason.why {
-            Why::NoAgent { until, .. } => *until,
-            Why::NoRoom => None,
-            _ => continue,
-        };
-        let Some(need) = plan.need(state, task) else { continue };
-        reason.why = match dispatcher.lack(need) {
-            Lack::Nobody(reason) => Why::NoAgent { reason: reason.into(), until },
-            Lack::Unwell(reason) => Why::NoHealthyInstance { reason: reason.into(), until },
-            Lack::Room => Why::NoRoom,
-        };
+        if let Some(why) = by_fleet(&reason.why, state, task, plan, shared) {
+            reason.why = why;
+        }
+        if !calls(&reason.why) {
+            continue;
+        }
+        let remote = state.task_plan(task).remote.as_deref();
+        let engine = remote.and_then(|remote| away.iter().find(|(name, _)| *name == remote.provider));
+        if let Some((provider, away)) = engine {
+            reason.why = Why::ProviderAway {
+                provider: provider.clone(),
+                since: away.since,
+                error: away.error.clone(),
+                until: reason.why.until(),
+            };
+        }
     }
 }
 
+/// Whether it is about a call that is made or looks for somebody.
+const fn calls(why: &Why) -> bool {
+    matches!(
+        why,
+        Why::NoAgent { .. }
+            | Why::NoHealthyInstance { .. }
+            | Why::BreakerOpen { .. }
+            | Why::NoRoom
+            | Why::Retry { .. }
+            | Why::Agent { .. }
+    )
+}
+
+fn by_fleet(why: &Why, state: &State, task: u32, plan: &PlanEntry, shared: &EngineShared) -> Option<Why> {
+    let until = match why {
+        Why::NoAgent { until, .. } => *until,
+        Why::NoRoom => None,
+        _ => return None,
+    };
+    if !shared.dispatcher.knows_fleet() {
+        return None;
+    }
+    Some(match shared.dispatcher.lack(plan.need(state, task)?) {
+        Lack::Nobody(reason) => Why::NoAgent { reason: reason.into(), until },
+        Lack::Unwell(reason) => Why::NoHealthyInstance { reason: reason.into(), until },
+        Lack::Breaker(Broken { agents, until }) => {
+            Why::BreakerOpen { agents: agents.into_iter().map(|agent| agent.to_string()).collect(), until }
+        }
+        Lack::Room => Why::NoRoom,
+    })
+}
+
+/// Reasons that are looked through for runs at engines that are away.
+const LOOKED_AT: usize = 200;
+
 impl Lane {
+    /// The foremost reason when all that works for an execution are engines that do not answer.
+    fn runs_out_of_sight(&self, hot: &Hot) -> Option<Reason> {
+        let plan = self.plans.get(&hot.id)?;
+        let at_away: BTreeSet<_> =
+            self.shared.caller.away().iter().map(|(name, _)| provider_id(name)).collect();
+        if at_away.is_empty() || hot.state.in_flight() == 0 {
+            return None;
+        }
+        let mut reasons = hot.state.stuck(LOOKED_AT);
+        let out_of_sight =
+            |r: &&Reason| matches!(&r.why, Why::Agent { agent, .. } if at_away.contains(agent));
+        if reasons.iter().filter(out_of_sight).count() < hot.state.in_flight() as usize {
+            return None;
+        }
+        refine(&mut reasons, &hot.state, plan, &self.shared);
+        reasons.into_iter().min_by_key(|reason| reason.why.rank())
+    }
+
     /// The foremost reason why nothing goes on in an execution.
     pub(super) fn why_stuck(&self, id: ExecutionId) -> Option<Stuck> {
         let hot = self.hot.get(&id)?;
-        let mut reason = hot.state.stalled()?;
+        let mut reason = hot.state.stalled().or_else(|| self.runs_out_of_sight(hot))?;
         if let Some(plan) = self.plans.get(&id) {
-            refine(std::slice::from_mut(&mut reason), &hot.state, plan, &self.shared.dispatcher);
+            refine(std::slice::from_mut(&mut reason), &hot.state, plan, &self.shared);
         }
         let place = match reason.why {
             Why::Queued => self.shared.admission.position(id),
@@ -199,11 +295,11 @@ impl Lane {
     }
 }
 
-/// Whether two reasons are the same one: words about it may differ.
+/// Whether two reasons are the same one, until the same time: words about it may differ.
 fn same(a: Option<&Stuck>, b: Option<&Stuck>) -> bool {
     let key = |stuck: &Stuck| {
-        let StuckView { reason, task_id, item, .. } = StuckView::read(stuck);
-        (reason, task_id, item)
+        let StuckView { reason, task_id, item, until, .. } = StuckView::read(stuck);
+        (reason, task_id, item, until)
     };
     a.map(key) == b.map(key)
 }

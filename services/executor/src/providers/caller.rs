@@ -1,14 +1,18 @@
 //! Calls to engines as calls to agents: started once, bound to the engine's name for the run, asked for until it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use base::FailureClass;
+use base::{Clock, FailureClass};
 use provider::{End, Engine, EngineError, Providers, Run, Start};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told},
+    call::{AgentCaller, Away, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told},
     engine::crash,
 };
 
@@ -30,12 +34,31 @@ pub struct Callers {
     agents: Arc<dyn AgentCaller>,
     providers: Providers,
     poll: Duration,
+    clock: Arc<dyn Clock>,
+    away: Mutex<BTreeMap<String, Away>>,
 }
 
 impl Callers {
     /// `poll`: the longest wait of one question for a result.
-    pub fn new(agents: Arc<dyn AgentCaller>, providers: Providers, poll: Duration) -> Self {
-        Self { agents, providers, poll }
+    pub fn new(
+        agents: Arc<dyn AgentCaller>,
+        providers: Providers,
+        poll: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { agents, providers, poll, clock, away: Mutex::default() }
+    }
+
+    /// Remembers whether an engine answered.
+    fn note<T>(&self, provider: &str, answer: &Result<T, EngineError>) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Err(EngineError::Away { message, .. }) => {
+                let since = away.get(provider).map_or_else(|| self.clock.now(), |known| known.since);
+                away.insert(provider.to_owned(), Away { since, error: message.as_str().into() });
+            }
+            _ => drop(away.remove(provider)),
+        }
     }
 }
 
@@ -48,7 +71,14 @@ impl AgentCaller for Callers {
         let Some(engine) = self.providers.get(name) else {
             return lost(&format!("the provider {name} is not set up here"));
         };
-        Attempt { engine: engine.as_ref(), request: &request, poll: self.poll }.run(sink.as_ref()).await
+        let seen = Seen { callers: self, name, engine: engine.as_ref() };
+        Attempt { engine: seen, request: &request, poll: self.poll }.run(sink.as_ref()).await
+    }
+
+    fn away(&self) -> Vec<(String, Away)> {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = away.iter().map(|(name, away)| (name.clone(), away.clone()));
+        own.chain(self.agents.away()).collect()
     }
 
     async fn cancel(&self, request: CancelRequest) -> Told {
@@ -81,8 +111,29 @@ fn failed(class: FailureClass, message: String, outcome_known: bool) -> CallOutc
     CallOutcome::Failed { class, message, outcome_known, retry_after: None }
 }
 
-struct Attempt<'a> {
+/// An engine of which is remembered whether it answers.
+struct Seen<'a> {
+    callers: &'a Callers,
+    name: &'a str,
     engine: &'a dyn Engine,
+}
+
+impl Seen<'_> {
+    async fn start(&self, start: &Start) -> Result<Run, EngineError> {
+        let answer = self.engine.start(start).await;
+        self.callers.note(self.name, &answer);
+        answer
+    }
+
+    async fn result(&self, run: &Run, wait: Duration) -> Result<Option<End>, EngineError> {
+        let answer = self.engine.result(run, wait).await;
+        self.callers.note(self.name, &answer);
+        answer
+    }
+}
+
+struct Attempt<'a> {
+    engine: Seen<'a>,
     request: &'a CallRequest,
     poll: Duration,
 }
@@ -182,7 +233,7 @@ impl Attempt<'_> {
         if self.request.bind_early {
             return failed(FailureClass::Timeout, message, false);
         }
-        let stopped = timeout(STOP_TIMEOUT, self.engine.terminate(run, "it took too long")).await;
+        let stopped = timeout(STOP_TIMEOUT, self.engine.engine.terminate(run, "it took too long")).await;
         let stopped = matches!(stopped, Ok(Ok(())));
         let and = if stopped { "; it was ended there" } else { "" };
         failed(FailureClass::Timeout, format!("{message}{and}"), stopped)

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use base::{FailureClass, Payload};
-use executor::call::{AgentCaller, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told};
+use executor::call::{AgentCaller, Away, CallKind, CallOutcome, CallRequest, CallSink, CancelRequest, Told};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use workflow::Usage;
@@ -64,6 +64,8 @@ pub(crate) struct Agents {
     /// What they answered to each cancel.
     pub(crate) cancels: Mutex<Vec<(CancelRequest, Told)>>,
     cancel_script: Mutex<CancelScript>,
+    /// Engines that do not answer.
+    pub(crate) away: Mutex<Vec<(String, Away)>>,
     open: watch::Sender<bool>,
     now: Mutex<BTreeMap<String, u32>>,
     /// What every call costs.
@@ -81,6 +83,7 @@ impl Agents {
             cancelled: AtomicU32::new(0),
             cancels: Mutex::default(),
             cancel_script: Mutex::new(Box::new(|_, _| Told::Yes)),
+            away: Mutex::default(),
             open: watch::channel(true).0,
             now: Mutex::default(),
             cost: Mutex::default(),
@@ -207,5 +210,9 @@ impl AgentCaller for Agents {
         }
         self.cancels.lock().unwrap().push((request, told.clone()));
         told
+    }
+
+    fn away(&self) -> Vec<(String, Away)> {
+        self.away.lock().unwrap().clone()
     }
 }

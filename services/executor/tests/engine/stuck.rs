@@ -2,17 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use base::ExecutionId;
+use base::{Clock as _, ExecutionId, FailureClass};
 use executor::{
     app::ListQuery,
+    call::Away,
     engine::{Command, Limits},
 };
 use serde_json::{Value, json};
 
-use crate::kit::{Node, SOON, World, agent, me, task};
+use crate::{
+    agents::Act,
+    kit::{Node, SOON, World, agent, duration, me, retry, task},
+};
 
 /// Reason and task of every execution that is listed as stuck.
 async fn listed(node: &Node, reasons: &[&str]) -> BTreeMap<ExecutionId, (String, Value)> {
@@ -136,5 +141,107 @@ async fn queued_executions_and_unwell_agents_are_told_from_busy_and_missing_ones
         node.completed(id).await;
     }
     until_counted(&node, &[]).await;
+    node.fall().await;
+}
+
+/// The foremost reason of a listed execution, once it is this one.
+async fn until_listed(node: &Node, id: ExecutionId, reason: &str) -> Value {
+    testkit::wait_for(&format!("{id} to be listed as {reason}"), SOON, async || {
+        listed(node, &[reason]).await.remove(&id).map(|(_, words)| words)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_told_with_agent_and_time_and_one_call_closes_it() {
+    let mut world = World::sqlite();
+    let clock = testkit::FakeClock::default();
+    world.clock = Arc::new(clock.clone());
+    let breaker = balance::breaker::Rule { failures: 2, ..world.limits.breaker };
+    world.limits = Limits { stuck_after: Duration::ZERO, breaker, ..world.limits };
+    world.agents.script(|_, _| Act::Fail { class: FailureClass::Unavailable, known: true, after: None });
+    let node = world.node().await;
+    for _ in 0..2 {
+        let failed = node.begin("one").await;
+        node.ended(failed).await;
+    }
+    assert_eq!(node.engine.breakers_open(), 1);
+    // Nobody calls an instance that is left alone.
+    world.plans.put("again", json!({"tasks": [task("t", json!({"retry": retry(2)}))]}));
+    let waits = node.begin("again").await;
+    let until = clock.now().plus(Duration::from_secs(1)).rfc3339();
+    let words = until_listed(&node, waits, "breaker_open").await;
+    assert_eq!((&words["agents"], &words["until"]), (&json!(["worker"]), &json!(until)), "{words}");
+    assert_eq!(words["detail"], json!(format!("breaker open until {until}: worker")));
+    assert_eq!(words["command"], "repair an instance");
+    assert_eq!(node.view(waits).await.stuck()[0].why.as_str(), "breaker_open");
+    until_counted(&node, &[("breaker_open", 1)]).await;
+    assert_eq!(world.agents.count(), 2);
+    // One call tries it, fails, and it is left alone for longer.
+    clock.advance(Duration::from_secs(1));
+    let until = clock.now().plus(Duration::from_secs(2)).rfc3339();
+    node.until("its failure", waits, |v| v.stuck()[0].why.as_str() == "retry").await;
+    clock.advance(Duration::from_millis(1));
+    testkit::wait_for("the new time", SOON, async || {
+        let words = until_listed(&node, waits, "breaker_open").await;
+        (words["until"] == json!(until)).then_some(())
+    })
+    .await;
+    assert_eq!(world.agents.count(), 3);
+    world.agents.script(|_, nth| Act::Answer(json!(nth)));
+    clock.advance(Duration::from_secs(2));
+    node.completed(waits).await;
+    assert_eq!(node.engine.breakers_open(), 0);
+    let after = node.begin("one").await;
+    node.completed(after).await;
+    until_counted(&node, &[]).await;
+    node.fall().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_away_is_named_whether_its_run_goes_on_there_or_could_not_be_started() {
+    let mut world = World::sqlite();
+    world.limits = Limits { stuck_after: Duration::ZERO, ..world.limits };
+    world.fleet = Some(vec![agent("provider.far", json!([{"id": "a", "capacity": 9}]))]);
+    let remote = json!({"provider": "far", "work": {"workflow": "w"}});
+    let mut patient = retry(9);
+    for limit in ["base_delay", "max_delay"] {
+        patient[limit] = duration(Duration::from_secs(3600));
+    }
+    let remote_task = |name: &str, retry: Value| {
+        let own = json!({"id": name, "need": {"agent": "provider.far"}, "remote": remote, "retry": retry});
+        world.plans.put(name, json!({"schema": 3, "tasks": [own]}));
+    };
+    remote_task("runs", retry(1));
+    remote_task("retries", patient);
+    world.agents.script(|seen, _| match seen.task == "runs" {
+        true => Act::Bind,
+        false => Act::Fail { class: FailureClass::Unavailable, known: true, after: None },
+    });
+    world.agents.open(false);
+    let node = world.node().await;
+    let runs = node.begin("runs").await;
+    let retries = node.begin("retries").await;
+    until_listed(&node, retries, "retry").await;
+    assert!(!listed(&node, &[]).await.contains_key(&runs), "it is seen to go on there");
+    let since = base::Timestamp::from_millis(1_767_225_600_000);
+    let away = Away { since, error: "connection refused".into() };
+    world.agents.away.lock().unwrap().push(("far".into(), away));
+    for id in [runs, retries] {
+        let words = until_listed(&node, id, "provider_away").await;
+        let told = [&words["provider"], &words["since"], &words["error"], &words["command"]];
+        let want = ["far", &since.rfc3339(), "connection refused", "restore the provider"];
+        assert_eq!(told.map(|v| v.as_str().unwrap()), want, "{words}");
+        assert_eq!(
+            words["until"].is_null(),
+            id == runs,
+            "a start is tried again, a run is asked for: {words}"
+        );
+    }
+    until_counted(&node, &[("provider_away", 2)]).await;
+    let seen = node.view(retries).await;
+    assert_eq!(seen.stuck()[0].why.as_str(), "provider_away");
+    world.agents.away.lock().unwrap().clear();
+    until_counted(&node, &[("retry", 1)]).await;
     node.fall().await;
 }

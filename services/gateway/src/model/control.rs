@@ -304,21 +304,37 @@ impl From<wire::Wait> for TaskWait {
 /// Why an execution waits, and the command that frees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StuckReason {
-    /// `queued`, `paused`, `no_agent`, `no_healthy_instance`, `no_room`, `retry`, `agent`, `input`, `decision`, `event`,
-    /// `signal`, `approval`, `step`, `time`, `child` or `publish`.
+    /// `queued`, `paused`, `no_agent`, `no_healthy_instance`, `breaker_open`, `provider_away`, `no_room`, `retry`, `agent`,
+    /// `input`, `decision`, `event`, `signal`, `approval`, `step`, `time`, `child` or `publish`.
     pub reason: String,
     /// Path of the task; absent = the execution as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// Item of a task that scatters.
     pub item: u32,
-    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent` or `repair an
-    /// instance`; absent = nothing but what it waits for.
+    /// `resume`, `answer`, `resolve`, `publish`, `signal`, `approve`, `step`, `register an agent`, `repair an
+    /// instance` or `restore the provider`; absent = nothing but what it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// In words: which agent, topic, signal or execution, until when, or the place in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Of `breaker_open` the agents whose instances are left alone, at most 100; of `agent` the one that works on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
+    /// RFC 3339: since when it is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// RFC 3339: when it goes on or is tried again by itself; of `breaker_open` a time that has passed = a call tries it
+    /// now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Of `provider_away` the engine, as definitions name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Of `provider_away` what came instead of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl From<wire::StuckReason> for StuckReason {
@@ -329,6 +345,11 @@ impl From<wire::StuckReason> for StuckReason {
             item: r.item,
             command: some(r.command),
             detail: some(r.detail),
+            agents: r.agents,
+            since: some(r.since),
+            until: some(r.until),
+            provider: some(r.provider),
+            error: some(r.error),
         }
     }
 }

@@ -97,9 +97,8 @@ mod tests {
             let reason = StuckReason {
                 reason: "x".into(),
                 task_id: Some("improve[2].ask".into()),
-                item: 0,
                 command: Some(freed_by.into()),
-                detail: None,
+                ..StuckReason::default()
             };
             assert_eq!(command("ID", &reason, &[wait]).as_deref(), Some(want));
         }
