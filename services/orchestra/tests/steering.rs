@@ -92,6 +92,11 @@ impl Dev {
             &http.to_string(),
             "--grpc-port",
             &grpc.to_string(),
+            "--set",
+            "executor.stuck_after=100ms",
+            // Itself, as another engine.
+            "--set",
+            &format!("providers.orchestra_address=http://127.0.0.1:{grpc}"),
         ]);
         command.current_dir(folder.path());
         process.start(command);
@@ -304,4 +309,41 @@ fn a_task_waits_for_events_or_edges_and_runs_again() {
         dev.refused(args, 3, &[nobody]);
     }
     dev.refused(&["executions", "signal", "not-an-id", "go"], 2, &["not-an-id"]);
+}
+
+#[test]
+fn what_stands_still_is_listed_by_reason_and_a_run_at_a_provider_is_signalled_and_queried_by_its_task() {
+    let dev = Dev::start();
+    let id = &dev.begin();
+    let listed =
+        |args: &[&str]| dev.json(&[&["executions", "list", "--stuck"], args].concat())["items"].clone();
+    wait_for_blocking("it to be listed", PATIENCE, || {
+        (listed(&["signal"])[0]["execution_id"] == **id).then_some(())
+    });
+    assert_eq!(listed(&[])[0]["stuck"][0]["task_id"], "go");
+    assert_eq!(listed(&["approval,no_agent"]), json!([]));
+    let shown = dev.say(&["executions", "list", "--stuck"]).out;
+    assert!(shown.contains("FREED BY") && shown.contains("release since"), "{shown}");
+    dev.refused(&["executions", "list", "--stuck", "bored"], 2, &["bored", "breaker_open"]);
+
+    std::fs::write(
+        dev.path().join("far.yaml"),
+        "name: far\ntasks: [{id: there, provider: orchestra, workflow_type: steered, input: {who: eve}}]\n",
+    )
+    .unwrap();
+    let started = dev.json(&["run", "far.yaml"]);
+    let far = started["execution_id"].as_str().unwrap();
+    let state = wait_for_blocking("the run there", PATIENCE, || {
+        let said =
+            dev.say(&["executions", "query", far, "--task", "there", "--query", "state", "-o", "json"]);
+        (said.code == 0).then(|| said.json()).filter(|state| state["waits"][0]["kind"] == "signal")
+    });
+    assert_eq!(state["waits"][0]["what"], "release", "{state:#}");
+    dev.json(&["executions", "signal", far, "release", "{\"n\": 3}", "--task", "there", "--id", "s"]);
+    wait_for_blocking("the run there to go on", PATIENCE, || {
+        let state = dev.json(&["executions", "query", far, "--task", "there", "--query", "state"]);
+        (state["waits"][0]["kind"] == "approval").then_some(())
+    });
+    dev.refused(&["executions", "signal", id, "release", "--task", "go"], 1, &["is not done by a provider"]);
+    dev.refused(&["executions", "query", far, "--task", "there"], 2, &["--query"]);
 }

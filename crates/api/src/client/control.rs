@@ -60,12 +60,39 @@ impl Client {
         given: &Payload,
         id: Option<&str>,
     ) -> Result<CommandAnswer, Fault> {
+        self.send_signal(execution, "", name, given, id).await
+    }
+
+    /// Sends a signal to the run that a provider makes of `task`; answered when the provider has it. With an `id` it is
+    /// known again there, where the provider can; without one it is sent once and never repeated.
+    ///
+    /// # Errors
+    /// `not_found`; `invalid_state` when the task runs at no provider now, or its provider takes no signals.
+    pub async fn signal_run(
+        &self,
+        execution: &str,
+        task: &str,
+        name: &str,
+        given: &Payload,
+        id: Option<&str>,
+    ) -> Result<CommandAnswer, Fault> {
+        self.send_signal(execution, task, name, given, id).await
+    }
+
+    async fn send_signal(
+        &self,
+        execution: &str,
+        task: &str,
+        name: &str,
+        given: &Payload,
+        id: Option<&str>,
+    ) -> Result<CommandAnswer, Fault> {
         let message = wire::SignalExecutionRequest {
             execution_id: execution.to_owned(),
             name: name.to_owned(),
             payload: Some(payload::to_wire(given)),
             id: id.unwrap_or_default().to_owned(),
-            ..Default::default()
+            task_id: task.to_owned(),
         };
         let call = || async { self.control().signal_execution(self.request(message.clone())).await };
         let answer = if id.is_some() { self.safely(call).await? } else { self.once(call()).await? };

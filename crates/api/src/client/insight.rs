@@ -9,7 +9,7 @@ use super::{
     Amounts, Client, ExecutionStatus,
     model::{StuckReason, amounts, payload_opt, read_payload, some},
 };
-use crate::Fault;
+use crate::{Fault, payload};
 
 /// Variables, budget, and what tasks wait for.
 #[derive(Clone, Debug, Serialize)]
@@ -92,8 +92,7 @@ impl Client {
             task_id: task.unwrap_or_default().to_owned(),
             ..wire::QueryExecutionRequest::default()
         };
-        let call = || async { self.control().query_execution(self.request(message.clone())).await };
-        let a = self.safely(call).await?;
+        let a = self.ask(&message).await?;
         Ok(Insight {
             execution_id: a.execution_id,
             status: ExecutionStatus::of(&a.status),
@@ -106,5 +105,35 @@ impl Client {
             parent_execution_id: some(a.parent_execution_id),
             stuck: a.stuck.into_iter().map(StuckReason::of).collect(),
         })
+    }
+
+    /// Asks the run that a provider makes of `task` for `query`; null when it answers nothing.
+    ///
+    /// # Errors
+    /// `not_found`; `invalid_state` when the task runs at no provider now, or its provider answers no queries;
+    /// `invalid_argument` when it does not know this one.
+    pub async fn query_run(
+        &self,
+        execution: &str,
+        task: &str,
+        query: &str,
+        arguments: Option<&Payload>,
+    ) -> Result<Payload, Fault> {
+        let message = wire::QueryExecutionRequest {
+            execution_id: execution.to_owned(),
+            task_id: task.to_owned(),
+            query: query.to_owned(),
+            arguments: arguments.map(payload::to_wire),
+        };
+        let answer = self.ask(&message).await?.answer;
+        Ok(read_payload(answer, "answer")?.unwrap_or_else(Payload::null))
+    }
+
+    async fn ask(
+        &self,
+        message: &wire::QueryExecutionRequest,
+    ) -> Result<wire::QueryExecutionResponse, Fault> {
+        let call = || async { self.control().query_execution(self.request(message.clone())).await };
+        self.safely(call).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use api::client::{Amounts, Client, CommandAnswer, Decision, ExecutionFilter, Insight, Wait};
+use api::client::{Amounts, Client, CommandAnswer, Decision, Execution, ExecutionFilter, Insight, Wait};
 use base::Payload;
 use clap::{ArgGroup, Subcommand};
 
@@ -23,6 +23,8 @@ Examples:
   orchestra executions list                          active ones
   orchestra executions list --all-statuses --workflow multi_agent_research
   orchestra executions list --correlation-id order-4711
+  orchestra executions list --stuck                  nothing goes on in them, and why
+  orchestra executions list --stuck no_agent,breaker_open
   orchestra executions get ID                        its tasks as a tree
   orchestra executions watch ID                      live, until it ends
   orchestra executions history ID -o json
@@ -30,6 +32,7 @@ Examples:
   orchestra executions resolve ID TASK --retry       a call of unknown outcome
   orchestra executions input ID TASK answer.json     an agent's question
   orchestra executions query ID                      why nothing moves, and what frees it
+  orchestra executions query ID --task TASK --query state    the run that a provider makes of a task
   orchestra executions signal ID release '{\"ok\": true}'
   orchestra executions vars set ID round=3; orchestra executions vars get ID
   orchestra executions step ID                       the next step of the `manual` pattern
@@ -100,7 +103,17 @@ pub(crate) enum Command {
         /// UUID.
         id: String,
         /// Path of a task whose output is wanted.
+        #[arg(value_name = "TASK")]
+        output_of: Option<String>,
+        /// Path of a task that a provider runs now: its run there is asked, and the answer printed alone.
+        #[arg(long, requires = "query", conflicts_with = "output_of")]
         task: Option<String>,
+        /// What the run is asked.
+        #[arg(long, value_name = "NAME", requires = "task")]
+        query: Option<String>,
+        /// Goes with the question: JSON, or else a text.
+        #[arg(long, value_name = "JSON", requires = "query")]
+        arguments: Option<String>,
     },
     #[command(flatten)]
     Steering(steering::Command),
@@ -147,6 +160,10 @@ pub(crate) struct List {
     /// Given with their start: in every status unless --status says otherwise.
     #[arg(long, default_value = "", hide_default_value = true)]
     correlation_id: String,
+    /// Those in which nothing goes on, with the reason; with REASON (`no_agent`, `breaker_open`, `approval`, …; several with
+    /// commas) those alone.
+    #[arg(long, value_name = "REASON", num_args = 0..=1, value_delimiter = ',', default_missing_value = "")]
+    stuck: Option<Vec<String>>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -179,7 +196,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     match command {
         Command::List(list) => show_list(out, &client, &list).await?,
         Command::Get { id, output_only } => show(out, &client, &id, output_only).await?,
-        Command::Query { id, task } => {
+        Command::Query { id, task: Some(task), query: Some(query), arguments, .. } => {
+            let arguments = arguments.map(|text| Payload::from_value(&input::value(&text)));
+            let answer = client.query_run(&id, &task, &query, arguments.as_ref()).await?;
+            let value = answer.json().unwrap_or_default();
+            out.result(&*value, |out| out.line(follow::readable(&answer).trim_end()));
+        }
+        Command::Query { id, output_of: task, .. } => {
             let seen = client.query(&id, task.as_deref()).await?;
             out.result(&seen, |out| show_insight(out, &seen, task.as_deref()));
         }
@@ -285,18 +308,24 @@ async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failur
         let client = client.clone();
         let (statuses, workflow) = (statuses.clone(), list.workflow.clone());
         let correlation_id = list.correlation_id.clone();
+        let reasons = list.stuck.iter().flatten().filter(|reason| !reason.is_empty());
         let filter = ExecutionFilter {
             statuses,
             workflow,
             correlation_id,
+            stuck: list.stuck.is_some(),
+            stuck_reasons: reasons.cloned().collect(),
             page_size,
             page_token,
-            ..ExecutionFilter::default()
         };
         async move { client.executions(&filter).await }
     };
     let page = list.page.take(fetch).await?;
     out.result(&page, |out| {
+        if list.stuck.is_some() {
+            table_of_stuck(out, &page.items);
+            return more(out, &page);
+        }
         let rows = page.items.iter().map(|e| {
             vec![
                 e.execution_id.clone(),
@@ -316,6 +345,22 @@ async fn show_list(out: &Out, client: &Client, list: &List) -> Result<(), Failur
         more(out, &page);
     });
     Ok(())
+}
+
+fn table_of_stuck(out: &Out, items: &[Execution]) {
+    let rows = items.iter().filter_map(|e| {
+        let reason = e.stuck.first()?;
+        Some(vec![
+            e.execution_id.clone(),
+            format!("{}@{}", e.workflow_name, e.workflow_version),
+            reason.task_id.clone().unwrap_or_default(),
+            reason.reason.clone(),
+            reason.command.clone().unwrap_or_default(),
+            reason.detail.clone().unwrap_or_default(),
+        ])
+    });
+    let headers = ["id", "workflow", "task", "stuck", "freed by", "detail"];
+    out.table(&headers, rows.collect(), "no execution stands still");
 }
 
 async fn history(out: &Out, client: &Client, id: &str, mut after: u64, limit: u32) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Sends a signal; it is kept until a task takes it.
+    /// Sends a signal; it is kept until a task takes it. With --task it goes to the run of another engine.
     Signal {
         /// UUID.
         #[arg(value_name = "ID")]
@@ -33,6 +33,9 @@ pub(crate) enum Command {
         /// Known by it: sent again under the same id it counts once.
         #[arg(long = "id", value_name = "KEY")]
         key: Option<String>,
+        /// Path of a task that a provider runs now: the signal goes to its run there.
+        #[arg(long)]
+        task: Option<String>,
     },
     /// Variables of an execution: get, set.
     #[command(subcommand)]
@@ -154,9 +157,13 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let given = read(&command)?.map(|value| Payload::from_value(&value));
     let client = context.globals.server.connect().await?;
     match command {
-        Command::Signal { execution, name, key, .. } => {
-            let payload = given.unwrap_or_else(Payload::null);
-            answer(out, &client.signal(&execution, &name, &payload, key.as_deref()).await?);
+        Command::Signal { execution, name, key, task, .. } => {
+            let (payload, key) = (given.unwrap_or_else(Payload::null), key.as_deref());
+            let sent = match task {
+                Some(task) => client.signal_run(&execution, &task, &name, &payload, key).await?,
+                None => client.signal(&execution, &name, &payload, key).await?,
+            };
+            answer(out, &sent);
         }
         Command::Vars(Vars::Get { execution, name }) => get_vars(out, &client, &execution, name).await?,
         Command::Vars(Vars::Set { execution, .. }) => {
