@@ -109,6 +109,14 @@ impl ControlService for Control {
         self.0.steer(&context, &r.execution_id, command).await
     }
 
+    async fn list_approvals(
+        &self,
+        request: Request<pb::ListApprovalsRequest>,
+    ) -> Answer<pb::ListApprovalsResponse> {
+        let context = call::context(&request);
+        Ok(Response::new(self.0.app.approvals(&context, request.into_inner()).await?))
+    }
+
     async fn grant_step(
         &self,
         request: Request<pb::GrantStepRequest>,

@@ -23,8 +23,8 @@ use crate::{
     model::{agents::AgentDefinition, events::UserEvent, executions::Event},
     problem::{self, FindingView, Problem, ProblemDetails},
     rest::{
-        agents, budgets, cache, control, events, executions, hooks, letters, patterns, schedules, sessions,
-        start, state, steer, triggers, workflows,
+        agents, approvals, budgets, cache, control, events, executions, hooks, letters, patterns, schedules,
+        sessions, start, state, steer, triggers, workflows,
     },
 };
 
@@ -90,6 +90,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(steer::answer_task))
         .routes(routes!(steer::resolve_task))
         .routes(routes!(control::decide_approval))
+        .routes(routes!(approvals::list_approvals))
         .routes(routes!(control::grant_step))
         .routes(routes!(control::signal_execution))
         .routes(routes!(control::query_execution))

@@ -205,7 +205,7 @@ fn an_execution_is_steered_from_signal_to_end_by_the_commands_that_it_shows() {
     );
 
     // An approval: found, shown with its form, answered.
-    let open = dev.json(&["approvals", "list"]);
+    let open = &dev.json(&["approvals", "list", "--who", "anybody"])["items"];
     assert_eq!((&open[0]["execution_id"], &open[0]["task_id"]), (&json!(id), &json!("ask")));
     assert_eq!(open[0]["title"], "Ship 7?");
     let shown = dev.say(&["approvals", "show", id]).out;

@@ -1,14 +1,14 @@
 //! Open approvals: what people are asked.
 
-use futures::{StreamExt as _, stream};
+use proto::{common::v1::PageRequest, executor::v1 as wire};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Client, Execution, ExecutionFilter, Wait};
+use super::{
+    Client,
+    model::{Page, some},
+};
 use crate::Fault;
-
-/// Executions that are looked into at the same time.
-const AT_ONCE: usize = 16;
 
 /// A question to people that nobody has answered yet.
 #[derive(Clone, Debug, Serialize)]
@@ -26,72 +26,51 @@ pub struct Approval {
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// RFC 3339; when it goes on by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
     /// JSON Schema of the form to fill in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub form: Option<Value>,
 }
 
 impl Approval {
-    fn of(execution: &Execution, wait: Wait) -> Self {
+    fn of(a: wire::Approval) -> Self {
         Self {
-            execution_id: execution.execution_id.clone(),
-            workflow: format!("{}@{}", execution.workflow_name, execution.workflow_version),
-            task_id: wait.task_id,
-            title: wait.what.unwrap_or_default(),
-            who: wait.who,
-            since: wait.since,
-            until: wait.until,
-            form: wait.schema,
+            execution_id: a.execution_id,
+            workflow: format!("{}@{}", a.workflow_name, a.workflow_version),
+            task_id: a.task_id,
+            title: a.title,
+            who: a.who,
+            since: some(a.since),
+            form: serde_json::from_str(&a.form_json).ok(),
         }
     }
 }
 
+/// Which open approvals a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct ApprovalFilter {
+    /// UUID of their execution; empty = of all.
+    pub execution: String,
+    /// Those that this principal may answer, or anybody may; empty = all.
+    pub who: String,
+    /// Rows of a page, 1 to 1000; 0 = 50.
+    pub page_size: i32,
+    /// `next_page_token` of the page before.
+    pub page_token: String,
+}
+
 impl Client {
-    /// Open approvals, those that wait longest first: of one execution, or of all that are active. Each execution is asked
-    /// by itself, some at the same time; at most 50 waits of an execution are seen.
+    /// A page of open approvals, those that wait longest first.
     ///
     /// # Errors
-    /// `not_found`.
-    pub async fn approvals(&self, execution: Option<&str>) -> Result<Vec<Approval>, Fault> {
-        let executions = match execution {
-            Some(id) => vec![self.status(id).await?],
-            None => self.active().await?,
+    /// `not_found` (the execution).
+    pub async fn approvals(&self, filter: &ApprovalFilter) -> Result<Page<Approval>, Fault> {
+        let message = wire::ListApprovalsRequest {
+            execution_id: filter.execution.clone(),
+            who: filter.who.clone(),
+            page: Some(PageRequest { page_size: filter.page_size, page_token: filter.page_token.clone() }),
         };
-        let asked = stream::iter(executions)
-            .map(|execution| async move {
-                let seen = match self.query(&execution.execution_id, None).await {
-                    Ok(seen) => seen,
-                    // Pruned since it was listed.
-                    Err(gone) if gone.code == base::ErrorCode::NotFound => return Ok(Vec::new()),
-                    Err(fault) => return Err(fault),
-                };
-                let asks = seen.waits.into_iter().filter(|wait| wait.kind == "approval");
-                Ok(asks.map(|wait| Approval::of(&execution, wait)).collect())
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect::<Vec<Result<Vec<Approval>, Fault>>>()
-            .await;
-        let mut open: Vec<Approval> = asked.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        open.sort_by(|a, b| {
-            (&a.since, &a.execution_id, &a.task_id).cmp(&(&b.since, &b.execution_id, &b.task_id))
-        });
-        Ok(open)
-    }
-
-    /// Every active execution.
-    async fn active(&self) -> Result<Vec<Execution>, Fault> {
-        let mut filter = ExecutionFilter { page_size: 1000, ..ExecutionFilter::default() };
-        let mut all = Vec::new();
-        loop {
-            let page = self.executions(&filter).await?;
-            all.extend(page.items);
-            match page.next_page_token {
-                Some(token) => filter.page_token = token,
-                None => return Ok(all),
-            }
-        }
+        let call = || async { self.control().list_approvals(self.request(message.clone())).await };
+        let answer = self.safely(call).await?;
+        Page::of(answer.approvals, answer.next_page_token, |a| Ok(Approval::of(a)))
     }
 }

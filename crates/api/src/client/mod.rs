@@ -53,7 +53,7 @@ use tonic::{
 use crate::Fault;
 
 pub use agents::{Agent, AgentFilter, Removal};
-pub use approvals::Approval;
+pub use approvals::{Approval, ApprovalFilter};
 pub use budgets::{Amounts, Budget};
 pub use cache::{CacheEntry, CacheNumbers, CacheStats};
 pub use change::{NewPlan, PlanChanged, PlanRefusal, PlanRevision};

@@ -279,7 +279,7 @@ pub struct CutWrite {
     pub cut_at: Timestamp,
 }
 
-/// A wait for events that begins or ends. It is found by topic and key when an event comes
+/// A wait for events, or for people, that begins or ends. One for events is found by topic and key when an event comes
 /// ([`WaitStore`](crate::topics::WaitStore)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitWrite {
@@ -293,6 +293,15 @@ pub enum WaitWrite {
         key: String,
         /// Since when.
         since: Timestamp,
+    },
+    /// The task asks for an approval; found in the list of open ones ([`AskedStore`](crate::topics::AskedStore)).
+    Ask {
+        /// The task, by its place in the execution.
+        task: u32,
+        /// Since when.
+        since: Timestamp,
+        /// A JSON object: what is asked; `who` lists who may answer, empty = anybody.
+        asked: String,
     },
     /// The task waits no more.
     Close {

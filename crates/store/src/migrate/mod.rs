@@ -53,6 +53,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 6, "0006_budgets"),
         migration!("executor", 7, "0007_correlation"),
         migration!("executor", 8, "0008_stuck"),
+        migration!("executor", 9, "0009_asked"),
     ],
 };
 

@@ -100,13 +100,13 @@ WITH me AS MATERIALIZED (
     DELETE FROM waits AS w USING me, unnest($62::text[], $63::uuid[], $64::bigint[]) AS c(tenant, execution_id, task)
     WHERE w.tenant = c.tenant AND w.execution_id = c.execution_id AND (c.task IS NULL OR w.task = c.task)
 ), opened AS (
-    INSERT INTO waits (tenant, execution_id, task, topic, key, since)
-    SELECT w.tenant, w.execution_id, w.task, w.topic, w.key, w.since
-    FROM me, unnest($65::text[], $66::uuid[], $67::bigint[], $68::text[], $69::text[], $70::bigint[], $71::uuid[])
-        AS w(tenant, execution_id, task, topic, key, since, gate)
+    INSERT INTO waits (tenant, execution_id, task, topic, key, since, asked)
+    SELECT w.tenant, w.execution_id, w.task, w.topic, w.key, w.since, w.asked
+    FROM me, unnest($65::text[], $66::uuid[], $67::bigint[], $68::text[], $69::text[], $70::bigint[], $71::uuid[],
+        $83::text[]) AS w(tenant, execution_id, task, topic, key, since, gate, asked)
     WHERE w.gate IS NULL OR w.gate IN (SELECT execution_id FROM born)
     ON CONFLICT (tenant, execution_id, task) DO UPDATE SET topic = excluded.topic, key = excluded.key,
-        since = excluded.since
+        since = excluded.since, asked = excluded.asked
 ), mailed AS (
     INSERT INTO inbox (shard, command_id, tenant, execution_id, kind, body, created_at)
     SELECT m.shard, m.command_id, m.tenant, m.execution_id, m.kind, m.body, m.created_at
@@ -178,6 +178,7 @@ pub(super) async fn send(
     let query = bind_waits(query, parts);
     let query = bind_mail(query, parts);
     let query = bind_stuck(bind_correlations(query, parts), parts);
+    let query = query.bind(opened_waits(parts).map(|w| w.asked).collect::<Vec<_>>());
     let row = query.fetch_one(conn).await?;
     outcomes(&row, parts)
 }
@@ -277,26 +278,49 @@ fn bind_cuts<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
         .bind(cuts.iter().map(|(_, c)| c.cut_at.micros()).collect::<Vec<_>>())
 }
 
+/// A wait that begins.
+struct OpenedWait<'q> {
+    part: &'q Part<'q>,
+    task: i64,
+    topic: &'q str,
+    key: &'q str,
+    since: i64,
+    asked: Option<&'q str>,
+}
+
+fn opened_waits<'q>(parts: &'q [Part<'q>]) -> impl Iterator<Item = OpenedWait<'q>> {
+    let all = parts.iter().flat_map(|part| part.item.waits.iter().map(move |wait| (part, wait)));
+    all.filter_map(|(part, wait)| {
+        let (task, topic, key, since, asked) = match wait {
+            WaitWrite::Open { task, topic, key, since } => (task, topic.as_str(), key.as_str(), since, None),
+            WaitWrite::Ask { task, since, asked } => (task, "", "", since, Some(asked.as_str())),
+            WaitWrite::Close { .. } | WaitWrite::CloseAll => return None,
+        };
+        Some(OpenedWait { part, task: i64::from(*task), topic, key, since: since.micros(), asked })
+    })
+}
+
 fn bind_waits<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {
-    let (mut closed, mut opened) = (Vec::new(), Vec::new());
+    let mut closed = Vec::new();
     for (p, wait) in parts.iter().flat_map(|p| p.item.waits.iter().map(move |wait| (p, wait))) {
         match wait {
-            WaitWrite::Open { task, topic, key, since } => opened.push((p, *task, topic, key, *since)),
             WaitWrite::Close { task } => closed.push((p, Some(i64::from(*task)))),
             WaitWrite::CloseAll => closed.push((p, None)),
+            WaitWrite::Open { .. } | WaitWrite::Ask { .. } => {}
         }
     }
+    let opened: Vec<_> = opened_waits(parts).collect();
     query
         .bind(closed.iter().map(|(p, _)| p.item.tenant.as_str()).collect::<Vec<_>>())
         .bind(closed.iter().map(|(p, _)| p.item.execution_id.uuid()).collect::<Vec<_>>())
         .bind(closed.iter().map(|(_, task)| *task).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(p, ..)| p.item.tenant.as_str()).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(p, ..)| p.item.execution_id.uuid()).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(_, task, ..)| i64::from(*task)).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(_, _, topic, ..)| topic.as_str()).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(_, _, _, key, _)| key.as_str()).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(.., since)| since.micros()).collect::<Vec<_>>())
-        .bind(opened.iter().map(|(p, ..)| p.gate()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.part.item.tenant.as_str()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.part.item.execution_id.uuid()).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.task).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.topic).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.key).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.since).collect::<Vec<_>>())
+        .bind(opened.iter().map(|w| w.part.gate()).collect::<Vec<_>>())
 }
 
 fn bind_mail<'q>(query: Bound<'q>, parts: &'q [Part<'q>]) -> Bound<'q> {

@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, Row};
 use store::{
     Journal, OpenError, PostgresJournal, PostgresOptions, StoreError,
     journal::{Cursor, ExecutionFilter, Group, Log, Members, Membership, Outcome, Summary},
+    topics::{AskedFilter, AskedPlace, AskedStore},
 };
 use testkit::wait_for;
 
@@ -378,6 +379,21 @@ async fn lists_statuses_and_timers_walk_an_index() {
     let several = ExecutionFilter { statuses: vec!["paused".into(), "executing".into()], ..all() };
     let plan = journal.explain_list(&several, None).await.unwrap().join("\n");
     assert_eq!(plan.matches("executions_status").count(), 2, "{plan}");
+    let fill = "INSERT INTO executor.waits (tenant, execution_id, task, topic, key, since, asked)
+        SELECT 'default', gen_random_uuid(), 0, CASE WHEN n % 100 = 0 THEN '' ELSE 't' END, '', n,
+            CASE WHEN n % 100 = 0 THEN '{\"who\": []}' END FROM generate_series(1, 20000) AS n;
+        ANALYZE executor.waits";
+    sqlx::raw_sql(fill).execute(&mut conn).await.unwrap();
+    let asked = AskedStore::new(journal.tables());
+    let place = AskedPlace { since: base::Timestamp::from_micros(9000), execution_id: id(1), task: 0 };
+    for (after, who) in [(None, None), (Some(place), None), (Some(place), Some("ann".to_owned()))] {
+        let plan =
+            asked.explain(&AskedFilter { who, ..AskedFilter::default() }, after).await.unwrap().join("\n");
+        assert!(
+            plan.contains("waits_asked") && !plan.contains("Sort") && !plan.contains("Seq Scan"),
+            "{plan}"
+        );
+    }
     let plan = journal.explain_due().await.unwrap().join("\n");
     assert!(plan.contains("executions_open") && !plan.contains("Seq Scan"), "{plan}");
     let fill = "INSERT INTO executor.log (execution_id, first_seq, count, shard, pos, tenant, schema, body)

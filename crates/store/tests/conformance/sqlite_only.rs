@@ -3,6 +3,7 @@
 use store::{
     Journal, OpenError, SqliteJournal, SqliteOptions, StoreError,
     journal::{ExecutionFilter, Executions, Log, Members, Outcome, Swept},
+    topics::{AskedFilter, AskedPlace, AskedStore},
 };
 
 use crate::kit::*;
@@ -109,6 +110,13 @@ async fn lists_statuses_and_timers_walk_an_index() {
     let several = ExecutionFilter { stuck: vec!["signal".into(), "event".into()], ..all() };
     let plan = journal.explain_list(&several, after).await.unwrap().join("; ");
     assert_eq!(plan.matches("executions_stuck").count(), 2, "{plan}");
+    let asked = AskedStore::new(journal.tables());
+    let place = AskedPlace { since: at(1), execution_id: id(1), task: 0 };
+    for after in [None, Some(place)] {
+        let filter = AskedFilter { who: Some("ann".into()), ..AskedFilter::default() };
+        let plan = asked.explain(&filter, after).await.unwrap().join("; ");
+        assert!(plan.contains("waits_asked") && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
     let plan = journal.explain_due().await.unwrap().join("; ");
     assert!(plan.contains("executions_open (shard=? AND wake_at<?)"), "{plan}");
     let plans = journal.explain_status().await.unwrap();

@@ -2,11 +2,12 @@
 
 use base::{ExecutionId, Timestamp};
 use bytes::Bytes;
+use serde_json::json;
 use store::{
-    journal::{InboxRow, Outcome, ShardPos, WaitWrite},
+    journal::{InboxRow, Item, Outcome, ShardPos, WaitWrite},
     topics::{
-        EventFilter, EventRow, EventStore, HeldStart, HeldStore, NewEvent, Stored, SyncedPlan, TriggerRow,
-        TriggerStore, WaitStore,
+        AskedFilter, AskedPlace, AskedStore, EventFilter, EventRow, EventStore, HeldStart, HeldStore,
+        NewEvent, Stored, SyncedPlan, TriggerRow, TriggerStore, WaitStore,
     },
 };
 use uuid::Uuid;
@@ -242,6 +243,56 @@ async fn a_wait_is_there_with_the_event_that_opens_it(kit: Kit) {
     assert_eq!(found("k1", None).await, [(id(1), 2)]);
 }
 
+async fn open_approvals_are_listed_longest_first_in_pages_until_they_are_closed(kit: Kit) {
+    let me = kit.member("a").await;
+    let store = AskedStore::new(kit.journal.tables());
+    let ask = |task: u32, since: i64, who: &[&str]| WaitWrite::Ask {
+        task,
+        since: at(since),
+        asked: json!({"title": format!("{task}?"), "who": who}).to_string(),
+    };
+    let asking =
+        |n: u64, first: i64, pos: i64, waits: Vec<WaitWrite>| Item { waits, ..events(n, first, pos) };
+    let event = WaitWrite::Open { task: 9, topic: "orders".into(), key: String::new(), since: at(1) };
+    kit.commit(&me, vec![start(1), start(2)]).await;
+    kit.commit(
+        &me,
+        vec![
+            asking(1, 3, 3, vec![ask(1, 7, &["ann"]), ask(2, 5, &[]), event]),
+            asking(2, 3, 4, vec![ask(0, 6, &["bob", "ann"])]),
+        ],
+    )
+    .await;
+    let list = async |filter: AskedFilter, after: Option<AskedPlace>, limit: u32| {
+        let rows = store.list(&filter, after, limit).await.unwrap();
+        rows.into_iter().map(|row| (row.place.execution_id, row.place.task)).collect::<Vec<_>>()
+    };
+    let all = || AskedFilter { tenant: tenant(), ..AskedFilter::default() };
+    assert_eq!(list(all(), None, 10).await, [(id(1), 2), (id(2), 0), (id(1), 1)]);
+    let first = store.list(&all(), None, 1).await.unwrap().remove(0);
+    assert_eq!((first.place.since, first.asked), (at(5), json!({"title": "2?", "who": []}).to_string()));
+    assert_eq!(list(all(), Some(first.place), 1).await, [(id(2), 0)]);
+    assert_eq!(
+        list(AskedFilter { who: Some("bob".into()), ..all() }, None, 10).await,
+        [(id(1), 2), (id(2), 0)]
+    );
+    let of_two = AskedFilter { execution_id: Some(id(2)), ..all() };
+    assert_eq!(list(of_two, None, 10).await, [(id(2), 0)]);
+    let others = AskedFilter { tenant: "other".parse().unwrap(), ..all() };
+    assert!(list(others, None, 10).await.is_empty());
+    let waits = WaitStore::new(kit.journal.tables());
+    // Escalated: others may answer, and it keeps its place; answered; over.
+    kit.commit(&me, vec![asking(2, 5, 5, vec![ask(0, 6, &["eve"])])]).await;
+    assert_eq!(
+        list(AskedFilter { who: Some("eve".into()), ..all() }, None, 10).await,
+        [(id(1), 2), (id(2), 0)]
+    );
+    kit.commit(&me, vec![asking(1, 5, 6, vec![WaitWrite::Close { task: 2 }])]).await;
+    kit.commit(&me, vec![asking(2, 7, 7, vec![WaitWrite::CloseAll])]).await;
+    assert_eq!(list(all(), None, 10).await, [(id(1), 1)]);
+    assert_eq!(waits.waiting(&tenant(), "orders", "", None, 10).await.unwrap().len(), 1);
+}
+
 async fn what_a_start_opens_and_asks_of_others_is_there_with_it_or_not_at_all(kit: Kit) {
     let me = kit.member("a").await;
     let waits = WaitStore::new(kit.journal.tables());
@@ -306,6 +357,7 @@ on_every_backend!(
     a_trigger_reads_back_pauses_and_goes,
     the_triggers_of_a_plan_are_replaced_as_a_whole,
     a_wait_is_there_with_the_event_that_opens_it,
+    open_approvals_are_listed_longest_first_in_pages_until_they_are_closed,
     what_a_start_opens_and_asks_of_others_is_there_with_it_or_not_at_all,
     a_held_start_comes_when_it_is_due,
 );

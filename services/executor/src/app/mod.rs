@@ -1,5 +1,6 @@
 //! Use cases: what callers ask of the executor, before it is encoded for any door.
 
+mod approvals;
 mod change;
 mod child;
 mod letters;

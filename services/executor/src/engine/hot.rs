@@ -106,7 +106,7 @@ pub(crate) struct Hot {
     pub(crate) waiters: Vec<oneshot::Sender<Arc<ExecutionView>>>,
     pub(crate) watchers: Vec<Watcher>,
     /// Waits for events that are on disk, or will be with its next group.
-    pub(crate) waits: std::collections::BTreeMap<u32, super::waits::Opened>,
+    pub(crate) waits: super::waits::Known,
     /// What it does in the world at the moment: it stays in memory meanwhile.
     pub(crate) errands: u32,
     /// The timer that stands in the lane's wheel.

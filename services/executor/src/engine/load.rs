@@ -106,7 +106,7 @@ impl Lane {
         hot.active = Some(self.shared.metrics.kinds.active(&hot.state));
         hot.waits = super::waits::all(&hot.state);
         // What was put aside had looked for events before.
-        let waits: Vec<_> = if parked { Vec::new() } else { hot.waits.values().cloned().collect() };
+        let waits: Vec<_> = if parked { Vec::new() } else { hot.waits.events.values().cloned().collect() };
         hot.grouped_seq = hot.state.seq();
         hot.bytes = bytes;
         hot.request_hash = request_hash;

@@ -1,6 +1,7 @@
 //! The engine: shards, lanes, executions in memory. Log first: nothing leaves before its facts are on disk.
 
 mod admission;
+mod asked;
 mod calls;
 mod command;
 pub mod crash;
@@ -55,6 +56,7 @@ use msg::{Msg, stopping};
 
 pub use admission::Settling;
 pub(crate) use admission::{Claim, PlaceDemand};
+pub(crate) use asked::Asked;
 pub(crate) use calls::message_id;
 pub use command::{ChildNews, Command};
 pub(crate) use command::{compiled, input_of, refused};

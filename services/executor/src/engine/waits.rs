@@ -1,7 +1,7 @@
-//! Waits for events as rows beside the log: written with the fact that opens or closes them, so that whoever has an event
-//! finds them while the execution is not in memory.
+//! Waits for events and for people as rows beside the log: written with the fact that opens or closes them, so that
+//! whoever has an event, or may answer, finds them while the execution is not in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use store::journal::WaitWrite;
@@ -10,7 +10,21 @@ use workflow::{
     plan::{NodeKind, Wait},
 };
 
-/// A wait that is open, or is with the next commit.
+use super::asked::Asked;
+
+/// Waits that are on disk, or are with the next commit, by task.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// For events.
+    pub(crate) events: BTreeMap<u32, Opened>,
+    /// Approvals, as they are written.
+    asked: BTreeMap<u32, String>,
+    /// The approvals of an execution that was read back are written once more: what an earlier release asked is in the
+    /// log alone.
+    unsure: bool,
+}
+
+/// A wait for an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) topic: String,
@@ -40,27 +54,44 @@ fn open(state: &State, task: u32) -> Option<Opened> {
     Some(Opened { topic: topic.to_owned(), key, since: *since, after })
 }
 
-/// Every open wait of an execution that was read back.
-pub(crate) fn all(state: &State) -> BTreeMap<u32, Opened> {
-    (0..state.tasks().len() as u32).filter_map(|t| Some((t, open(state, t)?))).collect()
+/// Since when the task asks for an approval that nobody has given or refused.
+fn asks(state: &State, task: u32) -> Option<Timestamp> {
+    let own = state.tasks().get(task as usize)?;
+    match own.waiting() {
+        Some(Waiting::Approval(asked)) if own.phase == TaskPhase::Scheduled && asked.decided.is_none() => {
+            Some(asked.at)
+        }
+        _ => None,
+    }
 }
 
-/// What changes with these events, and the waits that begin with them. `known`: the waits on disk.
-pub(crate) fn changes(
-    state: &State,
-    events: &[Event],
-    known: &mut BTreeMap<u32, Opened>,
-) -> (Vec<WaitWrite>, Vec<Opened>) {
+/// Every open wait of an execution that was read back.
+pub(crate) fn all(state: &State) -> Known {
+    let tasks = || 0..state.tasks().len() as u32;
+    let asked: BTreeMap<_, _> =
+        tasks().filter_map(|t| asks(state, t).map(|_| (t, Asked::of(state, t).to_json()))).collect();
+    Known {
+        events: tasks().filter_map(|t| Some((t, open(state, t)?))).collect(),
+        unsure: !asked.is_empty(),
+        asked,
+    }
+}
+
+/// What changes with these events, and the waits for events that begin with them.
+pub(crate) fn changes(state: &State, events: &[Event], known: &mut Known) -> (Vec<WaitWrite>, Vec<Opened>) {
     if state.status().is_final() {
-        let any = !std::mem::take(known).is_empty();
+        let Known { events, asked, .. } = std::mem::take(known);
+        let any = !events.is_empty() || !asked.is_empty();
         return (if any { vec![WaitWrite::CloseAll] } else { Vec::new() }, Vec::new());
     }
-    let (mut writes, mut begun) = (Vec::new(), Vec::new());
+    let mut writes = asked_changes(state, events, known);
+    let known = &mut known.events;
+    let mut begun = Vec::new();
     let touched = events.iter().filter_map(|e| match e.kind {
         Kind::WaitOpened { task, .. } | Kind::ModeSwitched { task, .. } => Some(task),
         _ => None,
     });
-    let tasks: std::collections::BTreeSet<u32> = known.keys().copied().chain(touched).collect();
+    let tasks: BTreeSet<u32> = known.keys().copied().chain(touched).collect();
     for task in tasks {
         match (open(state, task), known.get(&task)) {
             (Some(now), Some(before)) if now == *before => {}
@@ -78,4 +109,30 @@ pub(crate) fn changes(
         }
     }
     (writes, begun)
+}
+
+fn asked_changes(state: &State, events: &[Event], known: &mut Known) -> Vec<WaitWrite> {
+    let asked = |e: &Event| match e.kind {
+        Kind::ApprovalAsked { task, .. } | Kind::ApprovalEscalated { task, .. } => Some(task),
+        _ => None,
+    };
+    let touched: BTreeSet<u32> = events.iter().filter_map(asked).collect();
+    let tasks: BTreeSet<u32> = known.asked.keys().copied().chain(touched.iter().copied()).collect();
+    let unsure = std::mem::take(&mut known.unsure);
+    let mut writes = Vec::new();
+    for task in tasks {
+        match asks(state, task) {
+            Some(since) if touched.contains(&task) || unsure => {
+                let asked = Asked::of(state, task).to_json();
+                if unsure || known.asked.get(&task) != Some(&asked) {
+                    known.asked.insert(task, asked.clone());
+                    writes.push(WaitWrite::Ask { task, since, asked });
+                }
+            }
+            Some(_) => {}
+            None if known.asked.remove(&task).is_some() => writes.push(WaitWrite::Close { task }),
+            None => {}
+        }
+    }
+    writes
 }

@@ -9,7 +9,7 @@ use executor::{
     cluster::{Cluster, Options, Others, Seat},
     engine::{Command, ExecutionView},
 };
-use proto::executor::internal::v1 as pb;
+use proto::executor::{internal::v1 as pb, v1::ListApprovalsRequest};
 use serde_json::json;
 use workflow::{Status, Verdict};
 
@@ -110,10 +110,13 @@ async fn an_approval_escalates_step_by_step_although_it_was_put_aside_and_over_a
             move |view: &ExecutionView| view.waits().iter().any(|wait| wait.who == who)
         };
         node.until("the first question", id, asked(&["owner"])).await;
+        assert_eq!(listed(&node, "owner").await, 1);
+        assert_eq!(listed(&node, "lead").await, 0);
         let refused = node.command(id, approve()).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::PermissionDenied);
         clock.advance(Duration::from_secs(601));
         node.until("the first step", id, asked(&["owner", "lead"])).await;
+        assert_eq!(listed(&node, "lead").await, 1);
         node.parked(id).await;
         drop(cluster);
         node.die().await;
@@ -125,9 +128,17 @@ async fn an_approval_escalates_step_by_step_although_it_was_put_aside_and_over_a
         let page = node.app.history(&me(), id, 0, 100).await.unwrap();
         let steps = page.events.iter().filter(|e| e.kind == "approval.escalated").count();
         assert_eq!(steps, 2);
+        assert_eq!(listed(&node, "anonymous").await, 1);
         node.command(id, approve()).await.unwrap();
         node.completed(id).await;
+        assert_eq!(listed(&node, "").await, 0);
         drop(cluster);
         node.die().await;
     }
+}
+
+/// Open approvals that `who` may answer, without a look into executions.
+async fn listed(node: &Node, who: &str) -> usize {
+    let request = ListApprovalsRequest { who: who.into(), ..ListApprovalsRequest::default() };
+    node.app.approvals(&me(), request).await.unwrap().approvals.len()
 }

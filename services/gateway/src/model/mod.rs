@@ -1,6 +1,7 @@
 //! The bodies of requests and answers: one declaration gives the reading, the writing and the schema.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod budgets;
 pub(crate) mod cache;
 pub(crate) mod control;

@@ -33,7 +33,7 @@ use crate::{
     problem::Problem,
 };
 
-fn client(to: Dialled) -> ControlServiceClient<PeerChannel> {
+pub(super) fn client(to: Dialled) -> ControlServiceClient<PeerChannel> {
     ControlServiceClient::new(to.channel)
         .max_decoding_message_size(to.message_max)
         .max_encoding_message_size(to.message_max)

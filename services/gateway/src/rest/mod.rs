@@ -1,6 +1,7 @@
 //! The REST routes. Each handler reads, asks one service, and shows the answer.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod budgets;
 pub(crate) mod cache;
 pub(crate) mod control;

@@ -175,6 +175,29 @@ impl ControlService for FakeControl {
         known(&asked.task_id)?;
         done(&asked.execution_id)
     }
+    async fn list_approvals(
+        &self,
+        request: Request<wire::ListApprovalsRequest>,
+    ) -> Answer<wire::ListApprovalsResponse> {
+        let asked = request.into_inner();
+        if !asked.execution_id.is_empty() {
+            done(&asked.execution_id)?;
+        }
+        let approval = wire::Approval {
+            execution_id: some_id().to_string(),
+            task_id: "a".into(),
+            title: "Ship it?".into(),
+            who: vec![asked.who],
+            since: "2026-01-01T00:00:00Z".into(),
+            form_json: "{\"type\":\"object\"}".into(),
+            ..Default::default()
+        };
+        Ok(Response::new(wire::ListApprovalsResponse {
+            approvals: vec![approval],
+            next_page_token: asked.page.unwrap_or_default().page_token,
+        }))
+    }
+
     async fn query_execution(
         &self,
         request: Request<wire::QueryExecutionRequest>,

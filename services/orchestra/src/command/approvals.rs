@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use api::client::{Approval, ApprovalDecision, Client};
+use api::client::{Approval, ApprovalDecision, ApprovalFilter, Client};
 use base::{ErrorCode, Payload};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{Context, Done, executions::answer};
+use super::{
+    Context, Done,
+    executions::answer,
+    page::{PageArgs, more},
+};
 use crate::{
     exit::{Exit, Failure},
     input::FormArgs,
@@ -30,12 +34,14 @@ TASK may be left out while the execution asks only one question. The first answe
 pub(crate) enum Command {
     /// Lists open approvals, those that wait longest first.
     List {
-        /// Those that this principal may answer.
+        /// Those that this principal may answer, or anybody may.
         #[arg(long, value_name = "NAME")]
         who: Option<String>,
         /// Of this execution alone.
         #[arg(long, value_name = "ID")]
         execution: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Shows what is asked, who may answer and the form.
     Show(Question),
@@ -84,13 +90,19 @@ pub(crate) struct Why {
 pub(crate) async fn run(context: &Context, command: Command) -> Done {
     let out = &context.out;
     let (question, decision, why) = match command {
-        Command::List { who, execution } => {
+        Command::List { who, execution, page } => {
             let client = context.globals.server.connect().await?;
-            let mut open = client.approvals(execution.as_deref()).await?;
-            if let Some(who) = who {
-                open.retain(|asked| asked.who.is_empty() || asked.who.contains(&who));
-            }
-            out.result(&open, |out| list(out, &open));
+            let (who, execution) = (who.unwrap_or_default(), execution.unwrap_or_default());
+            let fetch = |page_size, page_token| {
+                let (client, who, execution) = (client.clone(), who.clone(), execution.clone());
+                let filter = ApprovalFilter { execution, who, page_size, page_token };
+                async move { client.approvals(&filter).await }
+            };
+            let open = page.take(fetch).await?;
+            out.result(&open, |out| {
+                list(out, &open.items);
+                more(out, &open);
+            });
             return Ok(ExitCode::SUCCESS);
         }
         Command::Show(question) => {
@@ -117,7 +129,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Done {
 /// The approval that is meant.
 async fn the_one(client: &Client, question: &Question) -> Result<Approval, Failure> {
     let execution = &question.execution;
-    let mut open = client.approvals(Some(execution)).await?;
+    let filter =
+        ApprovalFilter { execution: execution.clone(), page_size: 1000, ..ApprovalFilter::default() };
+    let mut open = client.approvals(&filter).await?.items;
     let tasks = || open.iter().map(|asked| asked.task_id.as_str()).collect::<Vec<_>>().join(", ");
     let refused =
         |exit, code, said: String, remedy: String| Err(Failure::new(exit, code, said).remedy(remedy));
@@ -179,7 +193,6 @@ fn show(out: &Out, asked: &Approval) {
         ("workflow", asked.workflow.clone()),
         ("task", asked.task_id.clone()),
         ("since", asked.since.as_deref().map(time).unwrap_or_default()),
-        ("until", asked.until.as_deref().map(time).unwrap_or_default()),
         ("who", names(&asked.who)),
     ] {
         if !value.is_empty() {
