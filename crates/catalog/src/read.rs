@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     amount,
     definition::*,
+    need::PROVIDERS,
     reader::{Node, Report, kind},
     schema,
 };
@@ -62,12 +63,23 @@ fn read_yaml(text: &str) -> Result<Value, Rejected> {
     })
 }
 
+/// Reads what somebody registers. What is stored already may have an id that is reserved by now.
 pub(crate) fn from_value(value: &Value) -> Result<Checked, Rejected> {
-    let (definition, findings) = read(value);
+    let (definition, mut findings) = read(value);
+    findings.extend(definition.as_ref().and_then(|definition| reserved(&definition.id)));
     match definition {
         Some(definition) if !findings.iter().any(Finding::is_error) => Ok(Checked { definition, findings }),
         _ => Err(Rejected { findings }),
     }
+}
+
+fn reserved(id: &AgentId) -> Option<Finding> {
+    id.as_str().starts_with(PROVIDERS).then(|| {
+        let message = format!(
+            "{id} begins with `{PROVIDERS}`, which stands for other workflow engines: choose another id"
+        );
+        Finding::new(Severity::Error, "reserved-id", "id", message)
+    })
 }
 
 /// Reads what a registry of another release wrote: keys that this build does not know are passed over.

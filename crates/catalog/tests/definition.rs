@@ -111,6 +111,13 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str, &'static str, &'static 
     vec![
         ("no id", json!({"id": null}), "id", "missing", "my-agent"),
         ("an id with a space", json!({"id": "a b"}), "id", "bad-id", "letters"),
+        (
+            "an id of another engine",
+            json!({"id": "provider.temporal"}),
+            "id",
+            "reserved-id",
+            "choose another id",
+        ),
         ("an id that is a list", json!({"id": []}), "id", "wrong-type", "list"),
         ("no endpoint", json!({"endpoint": null}), "endpoint", "missing", "http"),
         (
@@ -403,6 +410,11 @@ fn a_card_becomes_a_definition() {
     assert_eq!((from_own.capacity, from_own.agent_type.as_str()), (Some(3), "finder"));
     assert_eq!(AgentDefinition::from_card(&card, "mine", 0).unwrap().definition.id.as_str(), "mine");
     assert!(AgentDefinition::from_card(&card, "not mine", 0).is_err());
+    let reserved = AgentDefinition::from_card(&card, "provider.mine", 0).unwrap_err();
+    assert_eq!((reserved.field(), reserved.findings[0].code.as_ref()), ("id", "reserved-id"));
+    // One that is stored already is read all the same.
+    let stored = json!({"id": "provider.mine", "endpoint": "http://h"});
+    assert_eq!(AgentDefinition::from_stored(&stored).unwrap().id.as_str(), "provider.mine");
     let silent = Card { interface: None, ..card.clone() };
     assert_eq!(AgentDefinition::from_card(&silent, "", 0).unwrap_err().field(), "supportedInterfaces");
     let nameless = Card { name: "???".into(), ..card };

@@ -129,6 +129,13 @@ async fn malformed_definitions_are_refused_with_their_field_and_nothing_is_half_
             ("empty", String::new(), "", ErrorCode::InvalidDefinition, ""),
             ("no id", json!({"endpoint": "http://h"}).to_string(), "", ErrorCode::InvalidDefinition, "id"),
             (
+                "an id of another engine",
+                agent("provider.temporal", json!({})).to_string(),
+                "",
+                ErrorCode::InvalidDefinition,
+                "id",
+            ),
+            (
                 "a bad endpoint",
                 agent("a", json!({"endpoint": "gopher://h"})).to_string(),
                 "",
@@ -310,6 +317,9 @@ async fn a_card_is_imported_and_refreshed() {
         let fault = import(url, "broken").await.expect_err(name);
         assert_eq!((fault.code, fault.field.as_str()), (code, field), "{name}: {fault}");
     }
+    let reserved = import(there.url.clone(), "provider.mine").await.unwrap_err();
+    assert_eq!((reserved.code, reserved.field.as_str()), (ErrorCode::InvalidDefinition, "id"));
+    assert_eq!(reserved.findings[0].code, "reserved-id");
     assert_eq!(registry.list(ListAgentsRequest::default()).await, ["mine", "web-searcher"]);
 }
 
