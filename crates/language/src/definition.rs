@@ -345,6 +345,7 @@ pub(crate) struct TaskPlaces {
     pub(crate) output_schema: Pos,
     pub(crate) when: Pos,
     pub(crate) spread: Pos,
+    pub(crate) spend: Pos,
     pub(crate) resources: Pos,
     pub(crate) join: Pos,
     /// The key that says what it does: `switch`, `wait`, `tasks`, …

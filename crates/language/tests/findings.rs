@@ -101,6 +101,7 @@ fn tasks_that_say_what_they_cannot_do_are_found() {
         ("id: a, pick: {by: input.x, among: {b: {rol: c}}}", "unknown-key 3:43"),
         ("id: a, spend: {tokens: 0}", "bad-type 3:27"),
         ("id: a, spend: {money: free}", "bad-value 3:26"),
+        ("id: a, spend: {calls: 2}", "bad-value 3:18"),
         ("id: a, cache: {tll: 1h}", "unknown-key 3:19"),
     ] {
         check(&with(&format!("- {{{task}}}\n")), &[want]);

@@ -307,6 +307,7 @@ triggers:
 tasks:
 - {id: a, spend: {tokens: 1000, money: '0.02'}, cache: {namespace: n, ttl: 1h}, input: {v: '${ vars.count }', s: '${ session }'}}
 - {id: b, cache: true}
+- {id: c, workflow: other, spend: {calls: 9, tokens: 70}}
 ";
     let plan = ok(source).plan;
     assert_eq!(plan.vars, Some(json!({"count": 0, "who": "${ input.name }"})));
@@ -319,6 +320,7 @@ tasks:
     let session = plan.session.unwrap();
     assert_eq!((session.id.as_deref(), session.load.len(), session.history), (Some("input.user"), 1, 5));
     assert_eq!(plan.tasks[0].spend.money_micros, 20_000);
+    assert_eq!((plan.tasks[2].spend.calls, plan.tasks[2].spend.tokens), (9, 70));
     assert_eq!(plan.tasks[0].cache.as_ref().unwrap().namespace, "n");
     assert!(plan.tasks[1].cache.is_some());
     let names: Vec<_> = plan.triggers.iter().map(|t| t.name.as_str()).collect();

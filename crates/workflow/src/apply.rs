@@ -109,7 +109,8 @@ impl State {
             | Kind::EventPublished { .. }
             | Kind::ChildStarted { .. }
             | Kind::ChildAccepted { .. }
-            | Kind::ChildEnded { .. } => self.apply_wait(&event.kind, at),
+            | Kind::ChildEnded { .. }
+            | Kind::ChildSettled { .. } => self.apply_wait(&event.kind, at),
         }
     }
 

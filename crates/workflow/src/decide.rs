@@ -145,6 +145,9 @@ fn after_the_end(state: &State, input: &Input) -> Result<Vec<Kind>, Refusal> {
         Input::ChildEnded { task, execution, outcome, spent } => {
             Ok(waits::child_ended(state, *task, *execution, outcome, *spent))
         }
+        Input::ChildRefused { task, execution, class, message } => {
+            Ok(waits::child_refused(state, *task, *execution, *class, message))
+        }
         Input::Signal { .. } => Err(Refusal::Status { command: "signal", status }),
         Input::Event { .. } => Ok(vec![]),
         Input::UpdateVars { .. } => Err(Refusal::Status { command: "set variables of", status }),

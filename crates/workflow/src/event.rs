@@ -250,6 +250,7 @@ impl Kind {
             | Self::PlanChanged(_)
             | Self::Reset { .. }
             | Self::Seeded { .. }
+            | Self::ChildSettled { .. }
             | Self::HistoryWarning { .. } => None,
         }
     }
@@ -363,6 +364,8 @@ pub enum Kind {
     ChildAccepted { task: u32, version: Arc<str> },
     /// It ended and spent this. The completion or failure follows.
     ChildEnded { task: u32, outcome: ChildOutcome, spent: Spending },
+    /// A sub-workflow that a reset left behind ended and spent this.
+    ChildSettled { execution: ExecutionId, spent: Spending },
     /// An agent reported what an attempt cost.
     Spent { call: CallKey, attempt: u32, usage: Usage },
     /// Completed work is undone from now on; what was open is cancelled.

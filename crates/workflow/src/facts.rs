@@ -4,7 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use base::{ExecutionId, FailureClass, Payload, Timestamp};
 
-use crate::{compiled::Compiled, plan::Budget};
+use crate::{
+    compiled::Compiled,
+    event::Kind,
+    plan::Budget,
+    state::{State, Status},
+};
 
 /// A user event on its way to waits and event-driven tasks.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +103,8 @@ pub struct ChildStart {
     pub budget: Budget,
     /// Its depth below the first execution.
     pub depth: u32,
+    /// Whether its budget is held back from its parent's until it has ended; in logs of before nothing was.
+    pub lent: bool,
 }
 
 /// How a sub-workflow ended.
@@ -112,6 +119,34 @@ pub enum ChildOutcome {
         /// Words.
         message: Arc<str>,
     },
+}
+
+impl ChildOutcome {
+    /// What the parent of an execution is told when `kind` is its end; `None` when it is not.
+    pub fn of(state: &State, kind: &Kind) -> Option<Self> {
+        let failed = |class, message: &str| Some(Self::Failed { class, message: message.into() });
+        match kind {
+            Kind::Completed { output } => Some(Self::Completed(output.clone())),
+            Kind::Failed { class, message } => failed(*class, message),
+            Kind::Cancelled { by, reason } => failed(FailureClass::Operator, &why("cancelled", by, reason)),
+            Kind::Terminated { by, reason } => failed(FailureClass::Operator, &why("terminated", by, reason)),
+            Kind::Compensated => match state.undone().map(|undone| &undone.because) {
+                Some(Because::Failed { class, message }) => failed(*class, message),
+                Some(Because::Cancelled { by, reason }) => {
+                    failed(FailureClass::Operator, &why("cancelled", by, reason))
+                }
+                None => failed(FailureClass::Error, Status::Compensated.as_str()),
+            },
+            _ => None,
+        }
+    }
+}
+
+fn why(what: &str, by: &str, reason: &str) -> String {
+    match reason {
+        "" => format!("the sub-workflow was {what} by {by}"),
+        reason => format!("the sub-workflow was {what} by {by}: {reason}"),
+    }
 }
 
 /// What a turn of a scope gave.

@@ -41,7 +41,11 @@ pub(crate) fn follow(state: &State) -> Vec<Kind> {
     if let Some(begin) = first_vars(state) {
         return vec![begin];
     }
-    if let Some(&task) = state.agenda.front() {
+    if !state.agenda.is_empty() {
+        // What waits for a loan to come back lets the others pass.
+        let Some(&task) = state.agenda.iter().find(|task| !state.starts_later(**task)) else {
+            return vec![];
+        };
         let max = state.plan.plan().limits.queue_size;
         let room = max.is_none_or(|max| state.waiting_calls < max.max(1));
         return if room { nodes::start(state, task) } else { vec![] };
@@ -134,16 +138,18 @@ fn settle(state: &State, task: u32, wait: &Waiting) -> Kind {
             None => gathered,
         },
         Waiting::Publish { event, .. } => done(json!({"event_id": &*event.id})),
+        // Nobody waits for its end, should it be known already.
+        Waiting::Child { child, .. } if child.detached => {
+            done(json!({"execution_id": child.execution.to_string()}))
+        }
         Waiting::Child { outcome: Some(ChildOutcome::Completed(output)), .. } => {
             Kind::TaskCompleted { task, output: Some(output.clone()), call_us: 0 }
         }
         Waiting::Child { outcome: Some(ChildOutcome::Failed { class, message }), .. } => {
             give_up(state, call, *class, message)
         }
-        Waiting::Child { child, outcome: None, .. } => {
-            done(json!({"execution_id": child.execution.to_string()}))
-        }
-        Waiting::Timer { .. }
+        Waiting::Child { outcome: None, .. }
+        | Waiting::Timer { .. }
         | Waiting::Pause { .. }
         | Waiting::Event { .. }
         | Waiting::Signal { .. }

@@ -6,6 +6,7 @@
 //! A step costs the changed task and its successors: ready counters, no scan of the plan, no copy of the state.
 
 mod apply;
+mod budget;
 mod compiled;
 mod decide;
 mod event;

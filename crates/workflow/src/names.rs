@@ -5,8 +5,8 @@ use std::sync::Arc;
 use base::Payload;
 
 use crate::{
-    facts::{ChildStart, Spending, UserEvent},
-    plan::{Budget, Need, NodeKind, TaskPlan, Wait},
+    facts::{ChildStart, UserEvent},
+    plan::{Need, NodeKind, TaskPlan, Wait},
     state::State,
     turn::Turn,
     wait::{Asked, Waiting},
@@ -143,28 +143,6 @@ impl State {
     /// The input that tasks scheduled from now on see.
     pub fn input(&self) -> &Payload {
         self.inputs.last().map_or(&self.created.input, |(_, input)| input)
-    }
-
-    /// What was spent so far, by this execution and its sub-workflows that ended.
-    pub fn spent(&self) -> Spending {
-        self.spent
-    }
-
-    /// What calls under way may still spend.
-    pub fn reserved(&self) -> Spending {
-        self.reserved
-    }
-
-    /// What it may spend: the lower of the plan's and the start's limits; 0 = no limit.
-    pub fn budget(&self) -> Budget {
-        let (plan, start) = (&self.plan.plan().limits.budget, &self.created.settings.budget);
-        let lower = |a: u64, b: u64| if a == 0 || b == 0 { a.max(b) } else { a.min(b) };
-        Budget {
-            calls: lower(plan.calls, start.calls),
-            tokens: lower(plan.tokens, start.tokens),
-            money_micros: lower(plan.money_micros, start.money_micros),
-            depth: lower(u64::from(plan.depth), u64::from(start.depth)) as u32,
-        }
     }
 
     /// How often the plan was changed while it ran.

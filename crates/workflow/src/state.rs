@@ -187,6 +187,8 @@ pub struct State {
     pub(crate) spent: Spending,
     /// What open attempts may still spend.
     pub(crate) reserved: Spending,
+    /// What sub-workflows under way were given, with their tasks.
+    pub(crate) loans: BTreeMap<ExecutionId, (u32, Spending)>,
     pub(crate) undoing: Option<Box<Undoing>>,
     /// How often the plan was changed.
     pub(crate) revision: u32,
@@ -218,6 +220,7 @@ impl PartialEq for State {
             && (&self.mailbox, &self.listeners, &self.modes) == (&o.mailbox, &o.listeners, &o.modes)
             && (self.spent, self.reserved, self.revision) == (o.spent, o.reserved, o.revision)
             && self.undoing == o.undoing
+            && self.loans == o.loans
     }
 }
 
@@ -286,6 +289,7 @@ impl State {
             modes: BTreeMap::new(),
             spent: Spending::default(),
             reserved: Spending::default(),
+            loans: BTreeMap::new(),
             undoing: None,
             revision: 0,
             plan,

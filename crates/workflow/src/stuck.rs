@@ -61,7 +61,7 @@ pub enum Why {
         /// When a start is tried again; `None` = a run that goes on there is asked for all the time.
         until: Option<Timestamp>,
     },
-    /// A free instance, or room under the limits of the workflow.
+    /// A free instance, or room under the limits of the workflow, what sub-workflows hold of its budget included.
     NoRoom,
     /// The time of a retry.
     Retry {
@@ -285,6 +285,9 @@ impl State {
     fn waits_of(&self, task: u32, out: &mut Vec<Reason>) {
         let own = &self.tasks[task as usize];
         let mut say = |item, why| out.push(Reason { task: Some((task, self.task_path(task))), item, why });
+        if own.phase == TaskPhase::Pending && own.queued && self.starts_later(task) {
+            say(0, Why::NoRoom);
+        }
         if let Some(why) = own.waiting().and_then(|wait| self.wait_reason(task, wait)) {
             say(0, why);
         }

@@ -58,7 +58,7 @@ fn the_simulation_reaches_every_kind_of_fact() {
         let name = |e: &workflow::Event| format!("{:?}", e.kind).split([' ', '(']).next().unwrap().to_owned();
         kinds.extend(world.log.iter().map(name));
     }
-    assert_eq!(kinds.len(), 55, "{kinds:?}");
+    assert_eq!(kinds.len(), 56, "{kinds:?}");
 }
 
 #[test]

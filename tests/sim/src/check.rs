@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use workflow::{
-    CallKey, CallPhase, Decision, Event, Kind, State, Status, TaskPhase, TurnPhase,
+    CallKey, CallPhase, Decision, Event, Kind, State, Status, TaskPhase, TurnPhase, Why,
     plan::{Join, NodeKind, ScopeMode},
 };
 
@@ -44,7 +44,8 @@ impl Checks {
         let waits = |t: &workflow::TaskState| t.is_open() && t.waiting().is_some();
         let named = !state.is_active()
             || running + asking + ready + count(|p| p == CallPhase::Decision) > 0
-            || state.tasks().iter().any(waits);
+            || state.tasks().iter().any(waits)
+            || state.stuck(usize::MAX).iter().any(|reason| reason.why == Why::NoRoom);
         assert!(named, "seed {seed}: it waits for nothing: {log:#?}");
         // And whoever asks is told what that is.
         let told = state.status().is_final() || !state.stuck(1).is_empty();

@@ -3,7 +3,8 @@
 //! jump. Time is virtual.
 //!
 //! [`World`] runs one plan: a random one ([`World::new`], [`World::whole`]; `crates/workflow/tests/properties.rs`), or one
-//! that a random definition was compiled to ([`Text`], [`World::of`]; `tests/definitions.rs`). After every step it checks
+//! that a random definition was compiled to ([`Text`], [`World::of`]; `tests/definitions.rs`). Sub-workflows are worlds
+//! inside of it, with troubles of their own. After every step it checks
 //! what always holds, and at the end the whole log (`World::judge`).
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@
 )]
 
 mod check;
+mod family;
 mod grammar;
 mod outside;
 mod plans;

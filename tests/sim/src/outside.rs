@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use base::{ExecutionId, FailureClass, Payload};
+use base::{ExecutionId, Payload};
 use uuid::Uuid;
 use workflow::{
-    ChildOutcome, Compiled, Effect, Input, ResetFrom, Seed, Spending, Status, TaskPhase, Usage, UserEvent,
-    Verdict, Waiting, Why,
+    Compiled, Effect, Input, ResetFrom, Seed, Status, TaskPhase, Usage, UserEvent, Verdict, Waiting, Why,
 };
 
 use crate::{World, plans, whole};
@@ -122,7 +121,7 @@ impl World {
             }
             Some(Waiting::Approval(_)) => self.decide(task),
             Some(Waiting::Publish { .. }) => self.step(Input::Published { task }),
-            Some(Waiting::Child { .. }) => self.child(task),
+            Some(Waiting::Child { .. }) => self.let_a_child_live(),
             Some(Waiting::Timer { .. } | Waiting::Pause { .. }) => self.pass_time(),
             None => {}
         }
@@ -165,40 +164,14 @@ impl World {
         self.step(Input::Decide { task, verdict, by, names: vec!["staff".into()], comment, form });
     }
 
-    /// The sub-workflow of a task does something.
-    fn child(&mut self, task: u32) {
-        let Some(execution) = self.state.child(task).map(|c| c.execution) else { return };
-        let what = if self.calm { 2 + 5 * self.rng.below(2) } else { self.rng.below(8) };
-        let input = match what {
-            0..3 => Input::ChildAccepted { task, execution, version: "1".into() },
-            3 => {
-                Input::ChildRefused { task, execution, class: FailureClass::Definition, message: "no".into() }
-            }
-            n => {
-                let outcome = match n {
-                    4 => ChildOutcome::Failed { class: FailureClass::Error, message: "no".into() },
-                    _ if self.calm => ChildOutcome::Completed(Payload::json_text("6")),
-                    _ => ChildOutcome::Completed(plans::value(&mut self.rng)),
-                };
-                Input::ChildEnded { task, execution, outcome, spent: Spending::default() }
-            }
-        };
-        self.pending.push(input);
-    }
-
     pub(crate) fn act_outside(&mut self, effect: Effect) {
         match effect {
             Effect::StartChild { task } => {
                 let wait = self.state.tasks()[task as usize].waiting();
                 assert!(matches!(wait, Some(Waiting::Child { .. })), "seed {}: {task}", self.seed);
-                self.child(task);
+                self.start_child(task);
             }
-            Effect::CancelChild { task, execution } => {
-                let outcome =
-                    ChildOutcome::Failed { class: FailureClass::Operator, message: "cancelled".into() };
-                let spent = Spending { calls: 1, ..Spending::default() };
-                self.pending.push(Input::ChildEnded { task, execution, outcome, spent });
-            }
+            Effect::CancelChild { task, execution } => self.cancel_child(task, execution),
             Effect::Publish { task } => {
                 assert!(self.state.emitted(task).is_some(), "seed {}: {task}", self.seed);
                 self.pending.push(Input::Published { task });

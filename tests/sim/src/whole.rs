@@ -73,7 +73,10 @@ fn task(rng: &mut Rng, index: u32, depth: u32, wide: bool, before: &[TaskPlan]) 
         task.compensate = Some(Box::new(undo(rng, depth)));
     }
     if rng.one_in(4) {
-        task.spend = Spend { tokens: rng.below(20), money_micros: 0 };
+        task.spend = Spend { tokens: rng.below(20), ..Spend::default() };
+    }
+    if matches!(task.kind, NodeKind::Child(_)) && rng.one_in(3) {
+        task.spend.calls = 1 + rng.below(3);
     }
     task.width = if wide { rng.sometimes(3, |r| 1 + r.below(2) as u32) } else { None };
     task

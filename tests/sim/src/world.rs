@@ -11,10 +11,10 @@ use base::{AgentId, CheckpointId, Effect as Class, ExecutionId, FailureClass, Pa
 use uuid::Uuid;
 use workflow::{
     Assignment, CallKey, CallPhase, Caller, Compiled, Effect, Event, Input, Kind, Resolution, State, Status,
-    create, fold, plan::Plan,
+    Step, create, fold, plan::Plan,
 };
 
-use crate::{Rng, check, plans, whole};
+use crate::{Rng, check, family::Member, plans, whole};
 
 /// What an agent does with a message.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub struct World {
     inputs: BTreeMap<(CallKey, u32), Payload>,
     checks: check::Checks,
     /// Whether commands and events of the whole graph come too.
-    wild: bool,
+    pub(crate) wild: bool,
     /// Whether agents answer by the protocols of the patterns.
     pub(crate) polite: bool,
     /// What the plan may be changed to.
@@ -62,7 +62,13 @@ pub struct World {
     /// Whether agents only ever answer, nobody gives commands, and people give up what nobody brings to an end.
     pub(crate) calm: bool,
     /// Whom answers may name, in a calm world.
-    names: Vec<String>,
+    pub(crate) names: Vec<String>,
+    /// Plans that sub-workflows run.
+    pub(crate) subs: Vec<Plan>,
+    /// Its sub-workflows.
+    pub(crate) family: BTreeMap<ExecutionId, Member>,
+    /// Sub-workflows that could not start.
+    pub(crate) refused: BTreeSet<ExecutionId>,
 }
 
 impl World {
@@ -75,13 +81,15 @@ impl World {
     pub fn whole(seed: u64, tasks: usize) -> Self {
         let mut world = Self::with(seed, |rng| whole::plan(rng, tasks));
         world.wild = true;
+        world.subs = vec![whole::plan(&mut Rng::new(!seed), tasks / 2)];
         world
     }
 
     /// An execution of this plan, whose agents mostly keep to the protocols of the patterns. It may be changed to one of
-    /// `others` while it runs.
-    pub fn of(seed: u64, plan: Plan, others: Vec<Plan>) -> Self {
+    /// `others` while it runs. Its sub-workflows run `subs`; without any they are refused.
+    pub fn of(seed: u64, plan: Plan, others: Vec<Plan>, subs: Vec<Plan>) -> Self {
         let mut world = Self::with(seed, |_| plan);
+        world.subs = subs;
         world.wild = true;
         world.polite = true;
         world.others = others;
@@ -94,7 +102,18 @@ impl World {
         let created = plans::created(&mut rng);
         let id = ExecutionId::new(Uuid::from_u128(u128::from(seed)));
         let now = Timestamp::from_millis(1_000_000);
-        let (state, step) = create(id, plan.clone(), created, now);
+        let begun = create(id, plan.clone(), created, now);
+        Self::around(seed, rng, (id, plan), begun, now)
+    }
+
+    /// The world around an execution that was created.
+    pub(crate) fn around(
+        seed: u64,
+        rng: Rng,
+        (id, plan): (ExecutionId, Arc<Compiled>),
+        (state, step): (State, Step),
+        now: Timestamp,
+    ) -> Self {
         Self {
             seed,
             rng,
@@ -116,6 +135,9 @@ impl World {
             events: 0,
             calm: false,
             names: vec![],
+            subs: vec![],
+            family: BTreeMap::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -145,7 +167,10 @@ impl World {
     }
 
     /// One thing that may happen.
-    fn anything(&mut self) {
+    pub(crate) fn anything(&mut self) {
+        if self.rng.one_in(3) {
+            self.let_a_child_live();
+        }
         if self.wild && self.rng.one_in(4) {
             return self.outside();
         }
@@ -169,34 +194,41 @@ impl World {
     /// No more trouble: everybody does what is asked of them, and the execution has to end.
     fn drain(&mut self) {
         for round in 0..20_000 {
-            if self.state.status().is_final() {
+            if self.over() {
                 return;
             }
-            if self.calm && round >= PATIENCE {
-                self.step(Input::Cancel { by: "ann".into(), reason: "nobody brings it".into() });
-            }
-            self.step(Input::Admit);
-            if self.state.status() == Status::Paused {
-                self.step(Input::Resume { by: "ann".into() });
-            }
-            self.dispatch();
-            self.deliver();
-            self.help_the_waiting();
-            if self.wild {
-                self.bring_what_is_waited_for();
-            }
-            if self.rng.one_in(4) {
-                self.pass_time();
-            }
-            if self.pending.is_empty() {
-                self.break_the_silence();
-            }
+            self.round(round);
         }
         panic!("seed {}: it never ends: {:#?}", self.seed, self.log);
     }
 
+    /// One round without trouble.
+    pub(crate) fn round(&mut self, round: usize) {
+        if self.calm && round >= PATIENCE {
+            self.step(Input::Cancel { by: "ann".into(), reason: "nobody brings it".into() });
+        }
+        self.step(Input::Admit);
+        if self.state.status() == Status::Paused {
+            self.step(Input::Resume { by: "ann".into() });
+        }
+        self.dispatch();
+        self.deliver();
+        self.help_the_waiting();
+        if self.wild {
+            self.bring_what_is_waited_for();
+        }
+        self.drain_children(round);
+        if self.rng.one_in(4) {
+            self.pass_time();
+        }
+        if self.pending.is_empty() {
+            self.break_the_silence();
+        }
+    }
+
     /// Looks at the whole log.
-    fn judge(&self) {
+    pub(crate) fn judge(&self) {
+        self.judge_children();
         check::log(self.seed, &self.state, &self.log);
         let last = &self.state;
         assert!(last.status().is_final() && last.in_flight() == 0 && last.waiting_calls() == 0);
@@ -204,7 +236,13 @@ impl World {
         assert!(last.status() != Status::Failed || !last.causes().is_empty());
     }
 
+    /// An input arrives.
     pub(crate) fn step(&mut self, input: Input) {
+        self.commits(input);
+    }
+
+    /// An input arrives; `false` when what came of it was not committed, so that it has to come again.
+    pub(crate) fn commits(&mut self, input: Input) -> bool {
         let ticking = matches!(input, Input::Tick { .. });
         let was_final = self.state.status().is_final();
         self.forget_what_ends(&input);
@@ -214,11 +252,12 @@ impl World {
                 "seed {}: a refusal changed the state: {input:?}",
                 self.seed
             );
-            return;
+            return true;
         };
         if self.rng.one_in(60) {
             // The group was not committed: memory goes, nothing was done.
-            return self.recover();
+            self.recover();
+            return false;
         }
         for event in &step.events {
             self.replica.apply(event);
@@ -231,7 +270,13 @@ impl World {
             self.seed
         );
         let late = |e: &Event| {
-            matches!(e.kind, Kind::LateResult { .. } | Kind::ChildEnded { .. } | Kind::Spent { .. })
+            matches!(
+                e.kind,
+                Kind::LateResult { .. }
+                    | Kind::ChildEnded { .. }
+                    | Kind::ChildSettled { .. }
+                    | Kind::Spent { .. }
+            )
         };
         let only_late = step.events.iter().all(late);
         assert!(
@@ -252,6 +297,8 @@ impl World {
         if ticking {
             self.checks.ticked(self.seed, &self.state, self.now);
         }
+        self.check_children();
+        true
     }
 
     /// The shell's own books: what it waits for ends with the result it brings, or with its caller.
@@ -338,8 +385,9 @@ impl World {
         assert_eq!(mine, open, "seed {}: what is waited for", self.seed);
     }
 
-    fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.recover();
+        self.crash_children();
         if self.rng.one_in(2) {
             for call in self.open.keys().copied().collect::<Vec<_>>() {
                 let Some(attempt) = self.state.call(call).and_then(|c| c.current.clone()) else { continue };
@@ -367,7 +415,15 @@ impl World {
         let at = self.rng.below(self.pending.len() as u64) as usize;
         let message =
             if self.rng.one_in(5) { self.pending[at].clone() } else { self.pending.swap_remove(at) };
-        self.step(message);
+        // What executions tell each other is kept until what came of it is committed.
+        let kept = matches!(
+            message,
+            Input::ChildAccepted { .. } | Input::ChildRefused { .. } | Input::ChildEnded { .. }
+        );
+        let again = kept.then(|| message.clone());
+        if !self.commits(message) {
+            self.pending.extend(again);
+        }
     }
 
     fn dispatch(&mut self) {
@@ -390,11 +446,16 @@ impl World {
         let next = self.state.next_timer(self.now).filter(|_| self.rng.one_in(2));
         let some = self.now.plus(Duration::from_millis(self.rng.below(4000)));
         self.now = next.unwrap_or(some);
-        self.step(Input::Tick { checkpoint: CheckpointId::new(Uuid::from_u128(9)) });
+        self.tick();
         // A clock may step back; the log does not.
         if self.rng.one_in(20) {
             self.now = Timestamp::from_millis(self.now.millis() - 1500);
         }
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.step(Input::Tick { checkpoint: CheckpointId::new(Uuid::from_u128(9)) });
+        self.tick_children();
     }
 
     /// Somebody answers a question or takes a decision.

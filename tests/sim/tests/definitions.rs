@@ -92,7 +92,8 @@ fn run(seed: u64) -> World {
     let text = text(seed);
     let plan = checked(seed, &text.source);
     let others = text.others.iter().map(|source| compiled(source).plan).collect();
-    World::of(seed, plan, others).live(sizes(seed).1)
+    let subs = text.subs.iter().map(|source| compiled(source).plan).collect();
+    World::of(seed, plan, others, subs).live(sizes(seed).1)
 }
 
 /// Runs each seed on whatever cores there are; the seeds that broke a rule.
@@ -164,7 +165,14 @@ fn random_definitions_use_the_whole_language() {
 #[test]
 fn the_simulation_reaches_every_kind_of_fact_and_every_end() {
     let (kinds, ends) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeMap::new()));
+    let below = Mutex::new(BTreeMap::new());
     let broken = hunt(0..1200, |world| {
+        for child in world.below() {
+            let depth = child.state.created().settings.parent.as_ref().unwrap().depth;
+            let mut below = below.lock().unwrap();
+            *below.entry(child.state.status().as_str().to_owned()).or_insert(0) += 1;
+            *below.entry(format!("depth {depth}")).or_insert(0) += 1;
+        }
         // The name of a kind is the first word of its debug form.
         let name = |e: &workflow::Event| format!("{:?}", e.kind).split([' ', '(']).next().unwrap().to_owned();
         kinds.lock().unwrap().extend(world.log.iter().map(name));
@@ -172,9 +180,13 @@ fn the_simulation_reaches_every_kind_of_fact_and_every_end() {
     });
     assert_eq!(broken, Vec::<u64>::new());
     let (kinds, ends) = (kinds.into_inner().unwrap(), ends.into_inner().unwrap());
-    assert_eq!(kinds.len(), 55, "{kinds:?}");
+    assert_eq!(kinds.len(), 56, "{kinds:?}");
     for end in ["completed", "failed", "cancelled", "terminated", "compensated"] {
         assert!(ends.get(end).is_some_and(|n| *n >= 10), "{ends:?}");
+    }
+    let below = below.into_inner().unwrap();
+    for what in ["completed", "failed", "cancelled", "terminated", "compensated", "depth 1", "depth 2"] {
+        assert!(below.get(what).is_some_and(|n| *n >= 3), "of sub-workflows: {below:?}");
     }
 }
 

@@ -142,6 +142,13 @@ impl Encoder {
                 detached: child.detached,
                 budget: Some(budget(&child.budget)),
                 depth: child.depth,
+                lent: child.lent,
+            }),
+            Kind::ChildSettled { execution, spent } => PbKind::ChildSettled(pb::ChildSettled {
+                execution_id: bytes_of(*execution),
+                calls: spent.calls,
+                tokens: spent.tokens,
+                money_micros: spent.money_micros,
             }),
             Kind::ChildAccepted { task, version } => {
                 PbKind::ChildAccepted(pb::ChildAccepted { node: *task, version: version.to_string() })
@@ -293,6 +300,7 @@ fn child_started(c: pb::ChildStarted, large: Resolver<'_>) -> Result<Kind> {
         detached: c.detached,
         budget: budget_of(c.budget.unwrap_or_default()),
         depth: c.depth,
+        lent: c.lent,
     };
     Ok(Kind::ChildStarted { task: c.node, child: Arc::new(child) })
 }
@@ -393,6 +401,10 @@ pub(super) fn decode(kind: PbKind, large: Resolver<'_>) -> Result<Kind> {
         PbKind::ChildStarted(c) => child_started(c, large)?,
         PbKind::ChildAccepted(c) => Kind::ChildAccepted { task: c.node, version: c.version.into() },
         PbKind::ChildEnded(c) => child_ended(c, large)?,
+        PbKind::ChildSettled(c) => Kind::ChildSettled {
+            execution: execution(&c.execution_id)?,
+            spent: Spending { calls: c.calls, tokens: c.tokens, money_micros: c.money_micros },
+        },
         PbKind::Spent(s) => Kind::Spent {
             call: key(s.node, s.item),
             attempt: s.attempt,
@@ -473,6 +485,7 @@ mod tests {
             detached: true,
             budget: Budget { calls: 1, tokens: 2, money_micros: 3, depth: 4 },
             depth: 2,
+            lent: true,
         };
         let spent = Spending { calls: 1, tokens: 2, money_micros: 3 };
         let refused = ChildOutcome::Failed { class, message: words.clone() };
@@ -502,6 +515,7 @@ mod tests {
             Kind::ChildAccepted { task, version: "1.2".into() },
             Kind::ChildEnded { task, outcome: ChildOutcome::Completed(json()), spent },
             Kind::ChildEnded { task, outcome: refused, spent: Spending::default() },
+            Kind::ChildSettled { execution: id(), spent },
             Kind::Spent { call, attempt: 1, usage: Usage { tokens: 5, money_micros: 6 } },
             Kind::CompensationStarted { because: Because::Failed { class, message: words.clone() } },
             Kind::CompensationStarted {

@@ -16,7 +16,7 @@ pub use encode::{Large, encode_payload, encode_row};
 pub use result::{CallCost, CallResult, decode_result, encode_result};
 
 /// Newest schema of rows that this build reads.
-pub const LOG_SCHEMA: u16 = 2;
+pub const LOG_SCHEMA: u16 = 3;
 
 /// The lowest schema that covers `events`: what a row of them is written with. A member that reads only lower ones hands
 /// the shard back.
@@ -29,6 +29,7 @@ pub fn since(kind: &Kind) -> u16 {
     match kind {
         Kind::Created(created) if created.settings != Settings::default() => 2,
         Kind::TaskFailed { spared: true, .. } => 2,
+        Kind::ChildSettled { .. } => 3,
         Kind::AttemptFailed { class, .. } | Kind::TaskFailed { class, .. } | Kind::Failed { class, .. }
             if class_number(*class) > 12 =>
         {

@@ -41,7 +41,8 @@ fn replays(form: &str, least: usize, told: fn(&[State]) -> String) {
             serde_json::from_slice(&fs::read(path.with_extension("plan.json")).unwrap()).unwrap();
         let plan = Arc::new(Compiled::new(plan).unwrap());
         let (id, row) = row(path);
-        let log = api::log::decode_row(row.clone(), &|_| None).unwrap();
+        let log = api::log::decode_row(row.clone(), &|_| None)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let want = fs::read_to_string(path.with_extension("txt")).unwrap();
         assert_eq!(told(&thirds(id, &plan, &log)), want, "{}", path.display());
         let (again, large) = api::log::encode_row(&log, usize::MAX);

@@ -136,6 +136,12 @@ const CONSTRUCTS: &[Construct] = &[
     ("sub-workflow-that-fails", |run| {
         run.has(|k| matches!(k, Kind::ChildEnded { outcome: ChildOutcome::Failed { .. }, .. }))
     }),
+    ("sub-workflow-that-a-reset-left-behind", |run| run.has(|k| matches!(k, Kind::ChildSettled { .. }))),
+    ("sub-workflow-with-a-loan", |run| {
+        let lent =
+            |k: &Kind| matches!(k, Kind::ChildStarted { child, .. } if child.lent && child.budget.calls > 0);
+        run.has(lent) && run.status() == Status::Completed
+    }),
     ("events-that-are-kept", |run| {
         run.has(|k| matches!(k, Kind::EventTaken { .. }))
             && run.has(|k| matches!(k, Kind::EventPublished { .. }))
@@ -249,7 +255,7 @@ fn example(path: &Path) -> Run {
     let source = fs::read_to_string(path).unwrap();
     let plan = planned(&path.display().to_string(), &source, &Own::default());
     let input = documented_input(&source);
-    let run = |seed| World::of(seed, plan.clone(), vec![]).calm(&input).live(0);
+    let run = |seed| World::of(seed, plan.clone(), vec![], vec![plan.clone()]).calm(&input).live(0);
     let done = (0..TRIES).map(run).find(|world| world.state.status() == Status::Completed);
     Run { world: done.unwrap_or_else(|| run(0)), source, plan }
 }
@@ -260,7 +266,8 @@ fn random(seed: u64, own: &Own) -> Run {
     let plan = planned("random", &text.source, own);
     let mut others: Vec<Plan> = text.others.iter().map(|source| planned("random", source, own)).collect();
     others.push(plan.clone());
-    let world = World::of(seed, plan.clone(), others).live(40 + seed as usize % 80);
+    let subs = text.subs.iter().map(|source| planned("random", source, own)).collect();
+    let world = World::of(seed, plan.clone(), others, subs).live(40 + seed as usize % 80);
     Run { source: text.source, plan, world }
 }
 

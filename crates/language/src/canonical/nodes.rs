@@ -88,6 +88,7 @@ pub(super) fn node(task: &Task, out: &mut Fields) {
         out.keep("pick", json!({"by": pick.by, "among": among}));
     }
     let mut spend = Fields::default();
+    amount(&mut spend, "calls", plan.spend.calls);
     amount(&mut spend, "tokens", plan.spend.tokens);
     money(&mut spend, plan.spend.money_micros);
     out.put("spend", spend.done());

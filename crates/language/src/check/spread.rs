@@ -1,6 +1,6 @@
-//! One call or many: `for_each`, `parallel` and the role's count.
+//! One call or many: `for_each`, `parallel` and the role's count, and calls that only a sub-workflow makes.
 
-use workflow::plan::Spread;
+use workflow::plan::{NodeKind, Spread};
 
 use crate::{definition::Definition, report::Report};
 
@@ -23,6 +23,11 @@ pub(crate) fn assign(def: &mut Definition, report: &mut Report) {
                 report.error("bad-value", task.places.spread, path(), message).remedy(remedy);
             }
             Spread::One | Spread::Parallel { .. } => {}
+        }
+        if task.plan.spend.calls > 0 && !matches!(task.plan.kind, NodeKind::Child(_)) {
+            let message = "`calls` says how many calls a sub-workflow is lent, and this task is none";
+            let remedy = "leave it out: each attempt is one call";
+            report.error("bad-value", task.places.spend, path(), message).remedy(remedy);
         }
     });
 }

@@ -37,7 +37,7 @@ pub(crate) const TRIGGER_KEYS: &[&str] = &[
     "priority",
 ];
 /// Keys of `spend`.
-pub(crate) const SPEND_KEYS: &[&str] = &["tokens", "money"];
+pub(crate) const SPEND_KEYS: &[&str] = &["calls", "tokens", "money"];
 /// Keys of `cache`.
 pub(crate) const CACHE_KEYS: &[&str] = &["namespace", "ttl"];
 
@@ -121,12 +121,13 @@ impl Reading<'_> {
         def.limits.budget = budget;
     }
 
-    /// `spend: {tokens, money}` of one call.
+    /// `spend: {tokens, money}` of one call; of a sub-workflow also `calls`.
     pub(super) fn spend(&mut self, node: &Node, path: Path<'_>) -> Spend {
         let mut spend = Spend::default();
         for (key, value) in self.entries(node, path) {
             let here = Path::Key(&path, &key.text);
             match Plain::of(&key.text).as_str() {
+                "calls" => spend.calls = self.amount_of(value, here),
                 "tokens" => spend.tokens = self.amount_of(value, here),
                 "money" => spend.money_micros = self.money(value, here),
                 _ => self.unknown_key(key, path, SPEND_KEYS),

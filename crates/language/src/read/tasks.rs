@@ -181,7 +181,9 @@ impl Reading<'_> {
         for (key, _) in entries {
             let plain = Plain::of(&key.text);
             let spread = matches!(plain.as_str(), "foreach" | "maxparallel" | "count") && !scope;
-            if CALLS.contains(&plain.as_str()) || spread {
+            // A sub-workflow is lent it.
+            let lent = plain.as_str() == "spend" && matches!(task.plan.kind, NodeKind::Child(_));
+            if (CALLS.contains(&plain.as_str()) && !lent) || spread {
                 let message = format!("`{}` is for calls to agents, and this task has `{doing}`", key.text);
                 let here = Path::Key(&path, &key.text);
                 self.report.error("not-for-node", key.at, here, message).remedy("remove it");
@@ -249,7 +251,10 @@ impl Reading<'_> {
             "onerror" => self.on_error(task, value, here),
             "compensate" => self.compensate(task, value, here, dialect),
             "pick" | "route" => self.pick(task, value, here, dialect),
-            "spend" => plan.spend = self.spend(value, here),
+            "spend" => {
+                places.spend = value.at;
+                plan.spend = self.spend(value, here);
+            }
             "cache" => plan.cache = self.cache(value, here),
             "concurrency" => plan.width = self.count(value, here, 1),
             "switch" => self.switch(task, key, value, here),

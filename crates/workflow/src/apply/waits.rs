@@ -61,6 +61,7 @@ impl State {
             }
             Kind::ChildStarted { task, child } => {
                 let child = child.clone();
+                self.lend(*task, &child);
                 self.begin_wait(*task, Waiting::Child { child, since: at, version: None, outcome: None }, at);
             }
             Kind::ChildAccepted { task, version: found } => {
@@ -72,7 +73,7 @@ impl State {
                 }
             }
             Kind::ChildEnded { task, outcome: found, spent } => {
-                self.spent = self.spent.plus(*spent);
+                self.settle_loan(self.child(*task).map(|child| child.execution), *spent);
                 let open = self.tasks[*task as usize].phase == TaskPhase::Scheduled;
                 if let Some(Waiting::Child { outcome, .. }) = self.wait_mut(*task) {
                     *outcome = Some(found.clone());
@@ -81,6 +82,7 @@ impl State {
                     }
                 }
             }
+            Kind::ChildSettled { execution, spent } => self.settle_loan(Some(*execution), *spent),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Calls: leaving, results, failures, lost callers, decisions, the budget.
+//! Calls: leaving, results, failures, lost callers, decisions.
 
 use std::sync::Arc;
 
@@ -56,10 +56,10 @@ pub(super) fn may_leave(state: &State, call: &CallState, now: Timestamp) -> bool
 
 pub(super) fn assign(state: &State, key: CallKey, to: &Arc<Assignment>, now: Timestamp) -> Vec<Kind> {
     let Some(call) = state.call(key) else { return vec![] };
-    if !may_leave(state, call, now) || state.room() == 0 {
+    if !may_leave(state, call, now) || !state.has_room(key) {
         return vec![];
     }
-    if let Some(words) = overspent(state, key.task) {
+    if let Some(words) = state.overspent(key.task) {
         return vec![give_up(state, key, FailureClass::Budget, &words.into())];
     }
     vec![Kind::AttemptStarted { call: key, attempt: call.attempt + 1, retry: call.retry, to: to.clone() }]
@@ -176,32 +176,6 @@ fn is_undone(state: &State, task: u32, effect: base::Effect, class: FailureClass
     effect == base::Effect::Compensatable
         && state.plan.at(state.tasks[task as usize].node).undo.is_some()
         && state.plan.plan().saga.covers(class)
-}
-
-/// Why the budget allows no further call of the task; compensation is not held to it.
-fn overspent(state: &State, task: u32) -> Option<String> {
-    if state.undo_of(state.tasks[task as usize].turn).is_some() {
-        return None;
-    }
-    let (budget, spent, held) = (state.budget(), state.spent(), state.reserved());
-    let next = state.task_plan(task).spend;
-    let over = |limit: u64, spent: u64, held: u64, next: u64| {
-        limit > 0 && spent.saturating_add(held).saturating_add(next.max(1)) > limit
-    };
-    if over(budget.calls, spent.calls, 0, 1) {
-        return Some(format!("the budget of {} calls is spent", budget.calls));
-    }
-    if over(budget.tokens, spent.tokens, held.tokens, next.tokens) {
-        let (limit, left) = (budget.tokens, budget.tokens.saturating_sub(spent.tokens + held.tokens));
-        return Some(format!("the budget of {limit} tokens has {left} left, the call needs {}", next.tokens));
-    }
-    if over(budget.money_micros, spent.money_micros, held.money_micros, next.money_micros) {
-        let limit = budget.money_micros;
-        let left = limit.saturating_sub(spent.money_micros + held.money_micros);
-        let need = next.money_micros;
-        return Some(format!("the budget of {limit} millionths has {left} left, the call needs {need}"));
-    }
-    None
 }
 
 /// FNV-1a over what names the retry: the jitter is the same on every replica.

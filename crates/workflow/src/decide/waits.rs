@@ -186,11 +186,13 @@ pub(super) fn child_refused(
     class: FailureClass,
     message: &Arc<str>,
 ) -> Vec<Kind> {
+    let outcome = ChildOutcome::Failed { class, message: message.clone() };
+    let mut facts = child_ended(state, task, execution, &outcome, Spending::default());
     let open = state.tasks.get(task as usize).is_some_and(|t| t.phase == TaskPhase::Scheduled);
-    match child(state, task, execution) {
-        Some(_) if open => vec![give_up(state, CallKey::new(task, 0), class, message)],
-        _ => vec![],
+    if open && child(state, task, execution).is_some() {
+        facts.push(give_up(state, CallKey::new(task, 0), class, message));
     }
+    facts
 }
 
 pub(super) fn child_ended(
@@ -202,6 +204,7 @@ pub(super) fn child_ended(
 ) -> Vec<Kind> {
     match child(state, task, execution) {
         Some(_) => vec![Kind::ChildEnded { task, outcome: outcome.clone(), spent }],
+        None if state.loans.contains_key(&execution) => vec![Kind::ChildSettled { execution, spent }],
         None => vec![],
     }
 }

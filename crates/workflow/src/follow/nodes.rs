@@ -16,7 +16,7 @@ use crate::{
     event::{CallKey, Kind, SkipReason},
     facts::{ChildStart, UserEvent},
     input::EvalError,
-    plan::{Budget, Case, Child, Emit, NodeKind, Wait},
+    plan::{Case, Child, Emit, NodeKind, Wait},
     scope::View,
     state::State,
 };
@@ -216,7 +216,7 @@ fn started(state: &State, task: u32, extra: &Extra, plan: &Child) -> Planned {
         let words = format!("a sub-workflow would stand {depth} deep, the budget allows {}", budget.depth);
         return Ok(vec![give_up(state, CallKey::new(task, 0), FailureClass::Budget, &words.into())]);
     }
-    let Some(left) = left_of(state, task) else {
+    let Some(left) = state.loan(task) else {
         let words: Arc<str> = "the budget is spent".into();
         return Ok(vec![give_up(state, CallKey::new(task, 0), FailureClass::Budget, &words)]);
     };
@@ -228,32 +228,9 @@ fn started(state: &State, task: u32, extra: &Extra, plan: &Child) -> Planned {
         detached: plan.detached,
         budget: left,
         depth,
+        lent: true,
     };
     Ok(vec![Kind::ChildStarted { task, child: Arc::new(child) }])
-}
-
-/// What a sub-workflow may spend: its task's own share, or what is left. `None` = nothing is.
-fn left_of(state: &State, task: u32) -> Option<Budget> {
-    let (all, spent, held) = (state.budget(), state.spent(), state.reserved());
-    let own = state.task_plan(task).spend;
-    let left = |limit: u64, gone: u64, own: u64| match (limit, own) {
-        (0, own) => Some(own),
-        (limit, own) => match limit.saturating_sub(gone) {
-            0 => None,
-            left if own == 0 => Some(left),
-            left => Some(left.min(own)),
-        },
-    };
-    Some(Budget {
-        calls: left(all.calls, spent.calls, 0)?,
-        tokens: left(all.tokens, spent.tokens.saturating_add(held.tokens), own.tokens)?,
-        money_micros: left(
-            all.money_micros,
-            spent.money_micros.saturating_add(held.money_micros),
-            own.money_micros,
-        )?,
-        depth: all.depth,
-    })
 }
 
 fn waiting(state: &State, task: u32, extra: &Extra, wait: &Wait) -> Planned {

@@ -371,9 +371,13 @@ pub struct Budget {
     pub depth: u32,
 }
 
-/// What one call is expected to spend: reserved before it leaves, settled by what the agent reports.
+/// What one call is expected to spend: reserved before it leaves, settled by what the agent reports. Of a sub-workflow: what
+/// it is lent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spend {
+    /// Calls, of a sub-workflow.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub calls: u64,
     /// Tokens.
     #[serde(default)]
     pub tokens: u64,

@@ -1,10 +1,10 @@
-//! Undoing completed work, and what an execution may spend.
+//! Undoing completed work.
 
 use base::{Effect as Class, FailureClass};
 use serde_json::json;
 use workflow::{
-    Effect, Input, Kind, Refusal, Status, TaskPhase, Usage,
-    plan::{Budget, InputSpec, NodeKind, Plan, Saga, ScopeMode, Spend, TaskPlan},
+    Effect, Input, Kind, Refusal, Status,
+    plan::{InputSpec, Plan, Saga, ScopeMode, TaskPlan},
 };
 
 use crate::common::*;
@@ -261,87 +261,6 @@ fn a_time_out_of_the_execution_undoes_what_it_did() {
     let mut run = Run::start(saga(vec![undoable(task("a", &[])), task("b", &[0])]), start);
     run.done("a", json!(1));
     run.wait(secs(10));
-    assert_eq!(run.status(), Status::Compensating);
-    run.done("a:compensate", json!(1));
-    assert_eq!(run.status(), Status::Compensated);
-}
-
-fn budgeted(budget: Budget, tasks: Vec<TaskPlan>) -> Run {
-    let mut plan = plan(tasks);
-    plan.limits.budget = budget;
-    Run::plan(plan)
-}
-
-fn used(run: &Run, name: &str, attempt: u32, tokens: u64, money_micros: u64) -> Input {
-    Input::Used { call: run.key(name), attempt, usage: Usage { tokens, money_micros } }
-}
-
-#[test]
-fn a_spent_budget_of_calls_stops_new_ones() {
-    let budget = Budget { calls: 2, ..Budget::default() };
-    let mut run = budgeted(budget, vec![with(task("a", &[]), |t| t.retry = retry(3)), task("b", &[0])]);
-    run.send("a");
-    run.fail("a", FailureClass::Error, true);
-    run.wait(SECOND);
-    run.done("a", json!(1));
-    assert_eq!(run.state.spent().calls, 2, "a retry is a call");
-    run.assign("b", "i1", Class::Pure);
-    assert_eq!(run.state.causes().last().unwrap().class, FailureClass::Budget);
-    assert_eq!(run.status(), Status::Failed);
-}
-
-#[test]
-fn tokens_and_money_are_held_back_while_a_call_is_open_and_settled_after() {
-    let spend = Spend { tokens: 40, money_micros: 4 };
-    let costly = |id: &str| with(task(id, &[]), |t| t.spend = spend);
-    let budget = Budget { tokens: 100, money_micros: 9, ..Budget::default() };
-    let mut run = budgeted(budget, vec![costly("a"), costly("b"), costly("c")]);
-    run.send("a");
-    run.send("b");
-    assert_eq!((run.state.reserved().tokens, run.state.reserved().money_micros), (80, 8));
-    run.assign("c", "i1", Class::Pure);
-    assert_eq!(run.phase("c"), TaskPhase::Failed, "40 more would be too much");
-    assert!(run.words_of_causes()[0].contains("100 tokens has 20 left"), "{:?}", run.words_of_causes());
-
-    let mut run = budgeted(budget, vec![costly("a"), costly("b"), with(costly("c"), |t| t.after = vec![0])]);
-    run.send("a");
-    run.send("b");
-    run.step(used(&run, "a", 1, 10, 1));
-    run.step(used(&run, "a", 1, 10, 1));
-    run.answer("a", json!(1));
-    assert_eq!((run.state.spent().tokens, run.state.reserved().tokens), (10, 40), "counted once");
-    run.send("c");
-    run.answer("c", json!(1));
-    run.step(used(&run, "c", 1, 90, 0));
-    assert_eq!(run.state.spent().tokens, 100, "a late report counts");
-    run.step(used(&run, "c", 9, 90, 0));
-    assert_eq!(run.state.spent().tokens, 100, "of an attempt that never was it does not");
-}
-
-#[test]
-fn the_lower_of_plan_and_start_holds_and_children_get_what_is_left() {
-    let child =
-        NodeKind::Child(workflow::plan::Child { workflow: "w".into(), version: "".into(), detached: false });
-    let mut plan = plan(vec![task("a", &[]), node("c", &[0], child)]);
-    plan.limits.budget = Budget { calls: 10, tokens: 50, ..Budget::default() };
-    let mut start = created(json!({}));
-    start.settings.budget = Budget { calls: 3, money_micros: 7, ..Budget::default() };
-    let mut run = Run::start(plan, start);
-    assert_eq!(run.state.budget(), Budget { calls: 3, tokens: 50, money_micros: 7, depth: 0 });
-    run.send("a");
-    run.step(used(&run, "a", 1, 20, 2));
-    run.answer("a", json!(1));
-    let given = run.state.child(1).unwrap().budget;
-    assert_eq!(given, Budget { calls: 2, tokens: 30, money_micros: 5, depth: 0 });
-}
-
-#[test]
-fn compensation_is_not_held_to_the_budget() {
-    let mut plan = saga(vec![undoable(task("a", &[])), task("b", &[0])]);
-    plan.limits.budget = Budget { calls: 1, ..Budget::default() };
-    let mut run = Run::plan(plan);
-    run.done("a", json!(1));
-    run.assign("b", "i1", Class::Pure);
     assert_eq!(run.status(), Status::Compensating);
     run.done("a:compensate", json!(1));
     assert_eq!(run.status(), Status::Compensated);

@@ -326,6 +326,14 @@ fn a_detached_sub_workflow_is_done_when_it_has_started() {
 }
 
 #[test]
+fn how_a_detached_sub_workflow_ends_is_nothing_to_its_task_even_when_it_is_known_first() {
+    let mut run = Run::of(vec![child(true)]);
+    let execution = run.state.child(0).unwrap().execution;
+    run.step(ended(&run, ChildOutcome::Failed { class: FailureClass::Error, message: "no".into() }));
+    assert_eq!(run.result(), json!({"execution_id": execution.to_string()}));
+}
+
+#[test]
 fn a_sub_workflow_is_cancelled_with_its_task_until_its_end_is_known() {
     let mut run = Run::of(vec![child(false), task("other", &[])]);
     let execution = run.state.child(0).unwrap().execution;

@@ -38,7 +38,7 @@ impl Lane {
         if !ready || !state.is_active() {
             return;
         }
-        if state.room() == 0 {
+        if !state.has_room(call) {
             hot.held.push(call);
             return;
         }
@@ -87,7 +87,7 @@ impl Lane {
         if !ready || hot.outbox.contains_key(&call) {
             return;
         }
-        if hot.state.room() == 0 {
+        if !hot.state.has_room(call) {
             hot.held.push(call);
             return;
         }
@@ -424,8 +424,10 @@ impl Lane {
     /// Calls that the execution's own limits held back look again when there is room.
     pub(crate) fn release_held(&mut self, id: ExecutionId) {
         let now = self.shared.clock.now();
-        // Each look takes one place at most; what finds none is held again, so the loop ends.
-        while let Some(hot) = self.hot.get_mut(&id) {
+        // Each call is looked at once; what finds no room is held again.
+        let held = self.hot.get(&id).map_or(0, |hot| hot.held.len());
+        for _ in 0..held {
+            let Some(hot) = self.hot.get_mut(&id) else { return };
             if hot.held.is_empty() || hot.state.room() == 0 {
                 return;
             }

@@ -275,7 +275,11 @@ pub(crate) fn input_of(
         }
         Command::Event(event) => Input::Event { event },
         Command::Child { task, execution, news } => {
-            let task = task_of(state, &task, "task")?;
+            // A reset may have dropped the turn that the task stood in.
+            let task = match state.task_of_child(execution) {
+                Some(task) => task,
+                None => task_of(state, &task, "task")?,
+            };
             match news {
                 ChildNews::Accepted(version) => Input::ChildAccepted { task, execution, version },
                 ChildNews::Refused(class, message) => Input::ChildRefused { task, execution, class, message },

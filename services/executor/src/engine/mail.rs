@@ -2,12 +2,12 @@
 //! started once, its end reaches its parent, and nobody is told of what did not happen, whoever crashes when.
 
 use api::log::{class_number, encode_payload};
-use base::{ExecutionId, FailureClass, Timestamp};
+use base::{ExecutionId, Timestamp};
 use prost::Message as _;
 use proto::log::v1::{self as pb, inbox_child::News};
 use store::journal::InboxRow;
 use uuid::Uuid;
-use workflow::{Because, ChildOutcome, Effect, Event, Kind, Parent, State, Status};
+use workflow::{ChildOutcome, Effect, Event, Kind, Parent};
 
 use super::hot::Hot;
 
@@ -106,7 +106,7 @@ fn news(hot: &Hot, parent: &Parent, event: &Event, shards: u16) -> Option<InboxR
     let accepted = matches!(event.kind, Kind::Created(_));
     let news = match accepted {
         true => News::Accepted(hot.state.created().workflow_version.to_string()),
-        false => match ended(&hot.state, &event.kind)? {
+        false => match ChildOutcome::of(&hot.state, &event.kind)? {
             ChildOutcome::Completed(output) => News::Completed(encode_payload(&output)),
             ChildOutcome::Failed { class, message } => {
                 News::Failed(pb::Failure { class: class_number(class), message: message.to_string() })
@@ -124,30 +124,4 @@ fn news(hot: &Hot, parent: &Parent, event: &Event, shards: u16) -> Option<InboxR
     };
     let occasion = format!("{}/{}", hot.id, if accepted { "accepted" } else { "ended" });
     Some(row(parent.execution, (hot, event.at), (CHILD, &occasion), body.encode_to_vec(), shards))
-}
-
-/// How a sub-workflow ended, for its parent.
-fn ended(state: &State, kind: &Kind) -> Option<ChildOutcome> {
-    let failed = |class, message: &str| Some(ChildOutcome::Failed { class, message: message.into() });
-    match kind {
-        Kind::Completed { output } => Some(ChildOutcome::Completed(output.clone())),
-        Kind::Failed { class, message } => failed(*class, message),
-        Kind::Cancelled { by, reason } => failed(FailureClass::Operator, &why("cancelled", by, reason)),
-        Kind::Terminated { by, reason } => failed(FailureClass::Operator, &why("terminated", by, reason)),
-        Kind::Compensated => match state.undone().map(|undone| &undone.because) {
-            Some(Because::Failed { class, message }) => failed(*class, message),
-            Some(Because::Cancelled { by, reason }) => {
-                failed(FailureClass::Operator, &why("cancelled", by, reason))
-            }
-            None => failed(FailureClass::Error, Status::Compensated.as_str()),
-        },
-        _ => None,
-    }
-}
-
-fn why(what: &str, by: &str, reason: &str) -> String {
-    match reason {
-        "" => format!("the sub-workflow was {what} by {by}"),
-        reason => format!("the sub-workflow was {what} by {by}: {reason}"),
-    }
 }

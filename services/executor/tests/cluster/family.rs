@@ -16,12 +16,23 @@ fn child(id: &str, workflow: &str) -> Value {
     json!({"id": id, "kind": {"child": {"workflow": workflow}}, "input": "execution"})
 }
 
-/// `parent` starts `inner`, which makes one call.
+fn merged(mut task: Value, key: &str, value: Value) -> Value {
+    task[key] = value;
+    task
+}
+
+/// `parent` starts `inner`, which makes one call. `shared` and `twins` may make two and three, with what they start.
 fn with_family(world: &World) {
     let mut plans = world.plans.lock().unwrap();
     plans.insert("parent".into(), json!({"tasks": [child("c", "inner")]}));
     plans.insert("inner".into(), json!({"tasks": [call("t")]}));
     plans.insert("orphaned".into(), json!({"tasks": [child("c", "nowhere")]}));
+    let two = json!([call("t"), merged(call("u"), "after", json!([0]))]);
+    plans.insert("pair".into(), json!({"tasks": two}));
+    let budget = |calls: u64| json!({"budget": {"calls": calls}});
+    plans.insert("shared".into(), json!({"limits": budget(2), "tasks": [child("c", "inner"), call("d")]}));
+    let twins = [child("a", "pair"), child("b", "pair")];
+    plans.insert("twins".into(), json!({"limits": budget(3), "tasks": twins}));
 }
 
 async fn status(replica: &Replica, id: ExecutionId) -> Option<String> {
@@ -60,6 +71,59 @@ async fn a_sub_workflow_gives_its_output_to_its_parent_on_both_stores() {
         let view = a.app.view(&CallContext::default(), ids[0], None, true).await.unwrap();
         assert_eq!(&view.output().unwrap().bytes()[..], b"{\"task\":\"t\"}");
         assert_eq!(view.spent().calls, 1, "what the sub-workflow spent counts");
+        no_mail(&a).await;
+        a.drain(SOON).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sub_workflow_may_spend_is_held_back_from_its_parent_until_it_ends() {
+    for world in [World::sqlite(), World::postgres().await] {
+        with_family(&world);
+        world.agents.open(false);
+        let a = world.replica("a").await;
+        a.owns(SHARDS.into()).await;
+        let id = a.start_of("shared", "k").await;
+        let held = async |a: &Replica| {
+            let view = a.app.view(&CallContext::default(), id, None, true).await.ok()?;
+            let waits = |r: &workflow::Reason| r.why == workflow::Why::NoRoom;
+            (world.agents.waiting() == 1 && view.stuck().iter().any(waits)).then_some(())
+        };
+        wait_for("the call of the parent to wait for the sub-workflow", SOON, async || held(&a).await).await;
+        a.die().await;
+        let a = world.replica("a").await;
+        a.owns(SHARDS.into()).await;
+        let asked = world.agents.messages();
+        wait_for("the sub-workflow to ask again after a crash", SOON, async || {
+            (world.agents.repeated() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(asked, 1);
+        world.agents.open(true);
+        all_completed(&a.journal, &[id]).await;
+        let view = a.app.view(&CallContext::default(), id, None, true).await.unwrap();
+        assert_eq!((view.spent().calls, world.agents.messages()), (2, 2), "settled once");
+        no_mail(&a).await;
+        a.drain(SOON).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sub_workflows_side_by_side_make_no_more_calls_than_their_parent_may() {
+    for world in [World::sqlite(), World::postgres().await] {
+        with_family(&world);
+        let a = world.replica("a").await;
+        a.owns(SHARDS.into()).await;
+        let id = a.start_of("twins", "k").await;
+        wait_for("its end", SOON, async || (status(&a, id).await? == "failed").then_some(())).await;
+        let view = a.app.view(&CallContext::default(), id, None, true).await.unwrap();
+        assert_eq!(
+            (view.spent().calls, world.agents.messages()),
+            (3, 3),
+            "the first takes two, the second one"
+        );
+        let of_budget = |c: &workflow::Cause| c.class == base::FailureClass::Budget;
+        assert!(view.causes().iter().any(of_budget), "{:?}", view.causes());
         no_mail(&a).await;
         a.drain(SOON).await;
     }

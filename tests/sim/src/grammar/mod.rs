@@ -20,15 +20,20 @@ pub struct Text {
     pub source: String,
     /// The same with something changed.
     pub others: Vec<String>,
+    /// What its sub-workflows run.
+    pub subs: Vec<String>,
 }
 
 impl Text {
     /// The definition of a seed, with up to `size` tasks at its top.
     pub fn new(seed: u64, size: usize) -> Self {
-        let mut grammar = Grammar { rng: Rng::new(seed ^ 0x7e57_ab1e), ids: 0 };
+        let mut rng = Rng::new(seed ^ 0x7e57_ab1e);
+        let parent = rng.one_in(4);
+        let mut grammar = Grammar { rng, ids: 0, parent };
         let whole = grammar.definition(size);
         let others = (0..2).filter_map(|_| grammar.changed(&whole)).map(|other| other.to_string()).collect();
-        Self { source: whole.to_string(), others }
+        let subs = (0..2).map(|_| grammar.definition(1 + size / 2).to_string()).collect();
+        Self { source: whole.to_string(), others, subs }
     }
 }
 
@@ -57,6 +62,8 @@ struct Place {
 struct Grammar {
     rng: Rng,
     ids: u32,
+    /// Whether many tasks are sub-workflows.
+    parent: bool,
 }
 
 /// An object of some members.

@@ -143,6 +143,7 @@ impl Grammar {
     /// Puts in what the task does; its kind.
     fn kind(&mut self, task: &mut Map<String, Value>, before: &[String], place: Place) -> &'static str {
         let kind = match self.rng.below(26) {
+            _ if self.parent && self.rng.one_in(3) => "workflow",
             0 | 1 => "transform",
             2 | 3 => "switch",
             4 => "set",
@@ -183,6 +184,9 @@ impl Grammar {
                 task.insert("input".into(), self.template(before, place));
             }
             _ => self.call(task, before, place),
+        }
+        if kind == "workflow" {
+            self.maybe(task, 4, "spend", |g| json!({"calls": 1 + g.rng.below(4)}));
         }
         if matches!(kind, "workflow" | "tasks" | "pattern") {
             self.maybe(task, 5, "timeout", |g| json!(g.millis(20_000)));

@@ -2,7 +2,7 @@
 
 use base::{FailureClass, Timestamp};
 use serde_json::{Value, json};
-use workflow::{Because, ChildOutcome, Kind, State, TurnResult};
+use workflow::{Because, ChildOutcome, Kind, Spending, State, TurnResult};
 
 use super::{PublicEvent, capability, id, merged, of_call, small};
 
@@ -39,6 +39,10 @@ pub(super) fn present(state: &State, kind: &Kind, message: Make<'_>) -> Vec<Publ
         Kind::VariablesSet { task, vars, by } => {
             let own = task.map(|task| id(state, task));
             vec![message("variables.set", json!({"task_id": own, "by": &**by, "vars": small(vars)}))]
+        }
+        Kind::ChildSettled { execution, spent } => {
+            let data = json!({"child_execution_id": execution.to_string(), "spent": amounts(*spent)});
+            vec![message("child.settled", data)]
         }
         Kind::Spent { call, attempt, usage } => {
             let cost =
@@ -165,12 +169,14 @@ fn child(state: &State, kind: &Kind, message: Make<'_>) -> Vec<PublicEvent> {
                     merged(json!({"status": "failed"}), failure(*class, message))
                 }
             };
-            let spent =
-                json!({"calls": spent.calls, "tokens": spent.tokens, "money_micros": spent.money_micros});
-            message("child.ended", of(*task, merged(how, json!({"spent": spent}))))
+            message("child.ended", of(*task, merged(how, json!({"spent": amounts(*spent)}))))
         }
         _ => return vec![],
     }]
+}
+
+fn amounts(spent: Spending) -> Value {
+    json!({"calls": spent.calls, "tokens": spent.tokens, "money_micros": spent.money_micros})
 }
 
 fn undoing(state: &State, kind: &Kind, message: Make<'_>) -> Vec<PublicEvent> {
