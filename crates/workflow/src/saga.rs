@@ -49,6 +49,19 @@ impl State {
         self.undoing.as_deref()
     }
 
+    /// The task that undoes `task`, begun or not; the latter in a state as if it began now. `None`: nothing undoes it. For
+    /// those who make its call when the execution itself no longer does.
+    #[must_use]
+    pub fn with_undo_of(mut self, task: u32) -> Option<(Self, u32)> {
+        let undo_of = |state: &Self| state.find_task(&format!("{}:compensate", state.task_path(task)));
+        if let Some(known) = undo_of(&self) {
+            return Some((self, known));
+        }
+        self.undo_task(task, self.time);
+        let begun = undo_of(&self)?;
+        Some((self, begun))
+    }
+
     /// Whether something would be undone for this reason.
     pub(crate) fn compensates(&self, because: &Because) -> bool {
         let saga = &self.plan.plan().saga;

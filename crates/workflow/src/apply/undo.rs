@@ -29,7 +29,7 @@ impl State {
         self.undoing = Some(Box::new(Undoing { because, left, unclear, current: None, done }));
     }
 
-    pub(super) fn undo_task(&mut self, task: u32, at: Timestamp) {
+    pub(crate) fn undo_task(&mut self, task: u32, at: Timestamp) {
         let Some(block) = self.plan.at(self.tasks[task as usize].node).undo else { return };
         let turn = self.push_turn(task, true, block, 0, at);
         self.open_turn(turn);

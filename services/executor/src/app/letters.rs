@@ -8,7 +8,10 @@ use proto::{common::v1::PageRequest, executor::v1 as pb, log::v1::InboxLetter};
 use serde_json::json;
 use store::journal::{DeadLetter, LetterState};
 use uuid::Uuid;
-use workflow::{Assignment, CallKey};
+use workflow::{
+    Assignment, CallKey, State,
+    plan::{Need, NodeKind, Spread},
+};
 
 use crate::{engine::away, topics::TRIGGERS};
 
@@ -63,7 +66,7 @@ impl App {
         Ok(wire(letter))
     }
 
-    /// Calls the agent that could not undo a task once more, with the same input: an execution of its own, the same one
+    /// Makes the call that could not undo a task once more, with the same input: an execution of its own, the same one
     /// for every repeat, tied to the one that it mends by its correlation id.
     async fn undo_again(
         &self,
@@ -73,15 +76,15 @@ impl App {
     ) -> Result<(), Fault> {
         let id = Uuid::from_slice(&failed.execution).map_err(|_| Fault::internal())?;
         let (_, state) = self.folded_with_plan(context, ExecutionId::new(id)).await?;
-        let call = state.find_task(&format!("{}:compensate", failed.task)).map(|task| CallKey::new(task, 0));
-        let attempt = call.and_then(|call| state.call(call)?.current.clone());
-        let (Some(call), Some(attempt)) = (call, attempt) else {
-            let words =
-                format!("the compensation of task {} never reached an agent: undo it by hand", failed.task);
-            return Err(Fault::new(ErrorCode::InvalidState, words));
+        let by_hand = |why: &str| {
+            let words = format!("{why}: undo task {} by hand", failed.task);
+            Fault::new(ErrorCode::InvalidState, words)
         };
-        let input = state.call_input(call).map_err(|e| Fault::new(ErrorCode::InvalidState, e.to_string()))?;
-        let definition = undoing(&failed.workflow, &attempt.to);
+        let undo = state.find_task(&failed.task).and_then(|task| state.with_undo_of(task));
+        let (state, undo) = undo.ok_or_else(|| by_hand("it has no compensation"))?;
+        let definition = undoing(&failed.workflow, &state, undo)
+            .ok_or_else(|| by_hand("its compensation is no single call to an agent"))?;
+        let input = state.call_input(CallKey::new(undo, 0)).map_err(|e| by_hand(&e.to_string()))?;
         let start = StartRequest {
             inline: Some((definition, "json".into())),
             input: Some(input),
@@ -115,13 +118,46 @@ fn failed_undo(letter: &DeadLetter) -> Option<InboxLetter> {
     (body.execution.len() == 16 && !body.task.is_empty()).then_some(body)
 }
 
-/// A definition of one call: to the agent that failed, for what it failed at.
-fn undoing(workflow: &str, to: &Assignment) -> String {
-    let mut task = json!({"id": "undo", "agent_id": to.agent.as_str(), "input_from": "execution"});
-    if !to.capability.is_empty() {
-        task["capability"] = json!(&*to.capability);
+/// A definition of the one call: to the agent that failed at it; when it never reached one, to whoever fits. `None`: it is
+/// another kind of work.
+fn undoing(workflow: &str, state: &State, undo: u32) -> Option<String> {
+    let plan = state.task_plan(undo);
+    if plan.kind != NodeKind::Call || plan.remote.is_some() || plan.spread != Spread::One {
+        return None;
     }
-    json!({"name": format!("undo-{workflow}"), "tasks": [task]}).to_string()
+    let last = state.call(CallKey::new(undo, 0)).and_then(|call| call.current.as_deref());
+    let mut definition = json!({"name": format!("undo-{workflow}")});
+    let mut task = json!({"id": "undo", "input_from": "execution"});
+    let mut say = |key: &str, value: serde_json::Value| task[key] = value;
+    if let Some(Assignment { agent, capability, .. }) = last.map(|attempt| &*attempt.to) {
+        say("agent_id", json!(agent.as_str()));
+        if !capability.is_empty() {
+            say("capability", json!(&**capability));
+        }
+    } else {
+        let need = state.need(undo);
+        if *need == Need::default() {
+            return None;
+        }
+        // Who has the role, in its own words: what the role was called is not known here.
+        if !need.agent_type.is_empty() || !need.capabilities.is_empty() {
+            definition["agents"] =
+                json!({"who": {"type": need.agent_type, "capabilities": need.capabilities}});
+            say("role", json!("who"));
+        }
+        let listed = [("tags", &need.tags), ("requirements", &need.requirements)];
+        for (key, texts) in listed.into_iter().filter(|(_, texts)| !texts.is_empty()) {
+            say(key, json!(texts));
+        }
+        if let Some(agent) = &need.agent {
+            say("agent_id", json!(agent.as_str()));
+        }
+        if let Some(capability) = &need.capability {
+            say("capability", json!(capability));
+        }
+    }
+    definition["tasks"] = json!([task]);
+    Some(definition.to_string())
 }
 
 fn wire(letter: DeadLetter) -> pb::DeadLetter {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::FailureClass;
+use base::{ErrorCode, FailureClass};
 use executor::{app::ListQuery, call::Told, engine::ExecutionView};
 use proto::common::v1::PageRequest;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use workflow::Status;
 
 use crate::{
     agents::{Act, Agents},
-    kit::{Node, SOON, World, me, retry, task},
+    kit::{Node, SOON, World, agent, me, retry, task},
     timers::replica,
 };
 
@@ -165,6 +165,85 @@ async fn compensation_ends_when_the_time_of_the_installation_or_of_the_workflow_
             (all.len() == 2).then_some(())
         })
         .await;
+        // Also the one that never began is undone from its letter, with what it was to be given.
+        world.agents.script(|_, _| Act::Answer(json!("undone")));
+        let before = world.agents.count();
+        for letter in node.app.dead_letters(&me(), &PageRequest::default()).await.unwrap().dead_letters {
+            node.app.redrive(&me(), &letter.id).await.unwrap();
+        }
+        for own in redriven(&node, id).await {
+            node.completed(own).await;
+        }
+        let given: Vec<_> = world.agents.calls().split_off(before).into_iter().map(|c| c.input).collect();
+        assert_eq!(given.iter().map(|input| &input["output"]).collect::<Vec<_>>(), [&json!(1), &json!(1)]);
+        drop(cluster);
+        node.die().await;
+    }
+}
+
+/// The executions that undo what this one could not.
+async fn redriven(node: &Node, id: base::ExecutionId) -> Vec<base::ExecutionId> {
+    let found = ListQuery { correlation_id: id.to_string(), ..ListQuery::default() };
+    node.app.list(&me(), found).await.unwrap().rows.into_iter().map(|row| row.execution_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compensation_that_never_reached_an_agent_is_made_by_whoever_fits_when_its_letter_is_redriven() {
+    for mut world in World::both().await {
+        let clock = testkit::FakeClock::default();
+        world.clock = Arc::new(clock.clone());
+        world.agents.script(|seen, _| Act::Wait(json!(seen.task)));
+        world.agents.open(false);
+        let undo = json!({"need": {"agent_type": "cleaner", "capabilities": ["mop"], "capability": "mop"}});
+        let tasks = fails_after_two(undo);
+        world.plans.put("w", json!({"schema": 2, "saga": saga(json!({})), "tasks": tasks}));
+        let mut cleaner = agent("cleaner", json!([{"id": "c", "capacity": 4}]));
+        (cleaner["type"], cleaner["capabilities"]) = (json!("cleaner"), json!([{"id": "mop"}]));
+        world.fleet = Some(vec![crate::kit::worker(64), cleaner.clone()]);
+        let (node, cluster) = replica(&world).await;
+        let id = node.begin("w").await;
+        world.fleet = Some(vec![crate::kit::worker(64)]);
+        node.engine.set_fleet(world.snapshot().unwrap());
+        world.agents.open(true);
+        // Nobody mops, for longer than a call waits, twice.
+        for undo in ["b:compensate", "a:compensate"] {
+            node.until(&format!("{undo} to wait"), id, |view| {
+                let why = |r: &workflow::Reason| {
+                    (r.task.as_ref().map(|(_, path)| path.as_str()), r.why.as_str())
+                        == (Some(undo), "no_agent")
+                };
+                view.stuck().iter().any(why)
+            })
+            .await;
+            clock.advance(Duration::from_secs(301));
+        }
+        let view = node.ended(id).await;
+        assert_eq!((view.status(), undone(&node, &view, id).await.len()), (Status::Failed, 0));
+        let letters = testkit::wait_for("both letters", SOON, async || {
+            let all = node.app.dead_letters(&me(), &PageRequest::default()).await.unwrap().dead_letters;
+            (all.len() == 2).then_some(all)
+        })
+        .await;
+        let refused = node.app.redrive(&me(), &letters[0].id).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InsufficientResources);
+        let letter = node.app.dead_letter(&me(), &letters[0].id).await.unwrap();
+        assert_eq!(letter.state, "waiting", "it can be tried again");
+        world.fleet = Some(vec![crate::kit::worker(64), cleaner]);
+        node.engine.set_fleet(world.snapshot().unwrap());
+        let before = world.agents.count();
+        for letter in letters.iter().chain(&letters) {
+            assert_eq!(node.app.redrive(&me(), &letter.id).await.unwrap().state, "redriven");
+        }
+        let own = redriven(&node, id).await;
+        assert_eq!(own.len(), 2, "one for each, however often it is asked for");
+        for id in own {
+            let view = node.completed(id).await;
+            assert_eq!(view.output().and_then(|o| o.json()).as_deref(), Some(&json!("undo")), "{view:?}");
+        }
+        let calls = world.agents.calls().split_off(before);
+        let mut undone: Vec<_> = calls.iter().map(|c| (&*c.instance, c.input["output"].clone())).collect();
+        undone.sort_by_key(|(_, output)| output.to_string());
+        assert_eq!(undone, [("c", json!("a")), ("c", json!("b"))]);
         drop(cluster);
         node.die().await;
     }

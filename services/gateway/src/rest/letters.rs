@@ -44,7 +44,8 @@ pub(crate) async fn get_dead_letter(
     ok(&DeadLetter::from(app.executors.call_any(&ctx, Retry::Read, message, call).await?))
 }
 
-/// Puts a dead letter back on its stream; one of a trigger: makes the start it tells of.
+/// Puts a dead letter back on its stream; one of a trigger: makes the start it tells of; one of a compensation that
+/// failed: makes its call, as an execution of its own.
 #[utoipa::path(post, path = "/dead-letters/{id}/redrive", tag = "operations", params(("id" = String, Path)), responses((status = 200, body = DeadLetter)))]
 pub(crate) async fn redrive_dead_letter(
     State(app): State<Arc<App>>,
