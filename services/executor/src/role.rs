@@ -101,6 +101,7 @@ async fn serve(ctx: RoleContext, bus: SharedBus, own: Providers) -> anyhow::Resu
         Ok(())
     });
     let budgets = Budgets::new(BudgetStore::new(journal.tables()), engine.clone(), clock.clone());
+    engine.use_budgets(Arc::new(budgets.clone()));
     let (drain, kept) = (ctx.drain.clone(), budgets.clone());
     ctx.spawn("budgets", async move {
         keep(kept, async move { drain.stopped().await }).await;

@@ -1,6 +1,7 @@
 //! What tenants and workflows may spend, and what they have spent.
 //!
-//! Usage is counted once for each execution: its row is marked in the transaction that adds what it spent.
+//! Usage is counted once for each execution: its row is marked in the transaction that adds what it spent, and says how much
+//! that was. What is reported later is added as the difference.
 
 use base::{ExecutionId, Tenant, Timestamp};
 use uuid::Uuid;
@@ -148,44 +149,82 @@ impl BudgetStore {
         (spans, now): (&[String], Timestamp),
         token: Uuid,
     ) -> Result<bool> {
-        let sql = "UPDATE budget_executions SET settled_at = $3, token = $4
+        let sql = "UPDATE budget_executions
+            SET settled_at = $3, token = $4, calls = 0, tokens = 0, money_micros = 0
             WHERE tenant = $1 AND execution_id = $2 AND settled_at IS NULL RETURNING workflow";
         let values = vec![tenant.into(), execution.uuid().into(), now.into(), token.into()];
-        let mut all = vec![Statement::new(sql, values)];
+        let first = Statement::new(sql, values);
+        self.add(first, tenant, (execution, workflow), spent, (spans, 1), token).await
+    }
+
+    /// Adds what an execution spent since it was counted: the difference to `spent`, all that it spent. `false`: there is
+    /// none, or it is not counted yet. Safe to repeat.
+    pub async fn settle_late(
+        &self,
+        tenant: &Tenant,
+        (execution, workflow): (ExecutionId, &str),
+        spent: Amounts,
+        spans: &[String],
+        token: Uuid,
+    ) -> Result<bool> {
+        let sql = "UPDATE budget_executions SET token = $3
+            WHERE tenant = $1 AND execution_id = $2 AND settled_at IS NOT NULL
+                AND calls <= $4 AND tokens <= $5 AND money_micros <= $6
+                AND (calls < $4 OR tokens < $5 OR money_micros < $6) RETURNING workflow";
+        let mut values = vec![tenant.into(), execution.uuid().into(), token.into()];
+        values.extend([spent.calls.into(), spent.tokens.into(), spent.money_micros.into()]);
+        let first = Statement::new(sql, values);
+        self.add(first, tenant, (execution, workflow), spent, (spans, 0), token).await
+    }
+
+    /// In one transaction: `first` puts the token on the execution, or does not; if it does, what was spent beyond what is
+    /// counted is added, and counted.
+    async fn add(
+        &self,
+        first: Statement,
+        tenant: &Tenant,
+        (execution, workflow): (ExecutionId, &str),
+        spent: Amounts,
+        (spans, executions): (&[String], u32),
+        token: Uuid,
+    ) -> Result<bool> {
+        let mut all = vec![first];
+        let own = || -> Vec<Value> {
+            let key = [tenant.into(), execution.uuid().into(), token.into()];
+            key.into_iter()
+                .chain([spent.calls.into(), spent.tokens.into(), spent.money_micros.into()])
+                .collect()
+        };
         for span in spans {
             for scope in ["", workflow] {
                 let sql =
                     "INSERT INTO budget_usage (tenant, scope, span, calls, tokens, money_micros, executions)
-                    SELECT $1::text, $2::text, $3::text, $4::bigint, $5::bigint, $6::bigint, 1
-                    WHERE EXISTS (SELECT 1 FROM budget_executions
-                        WHERE tenant = $1 AND execution_id = $7::uuid AND token = $8::uuid)
+                    SELECT m.tenant, $7::text, $8::text, $4::bigint - m.calls, $5::bigint - m.tokens,
+                        $6::bigint - m.money_micros, $9::bigint
+                    FROM budget_executions AS m
+                    WHERE m.tenant = $1 AND m.execution_id = $2::uuid AND m.token = $3::uuid
                     ON CONFLICT (tenant, scope, span) DO UPDATE SET
                         calls = budget_usage.calls + excluded.calls,
                         tokens = budget_usage.tokens + excluded.tokens,
                         money_micros = budget_usage.money_micros + excluded.money_micros,
-                        executions = budget_usage.executions + 1";
-                let values = vec![
-                    tenant.into(),
-                    scope.into(),
-                    span.into(),
-                    spent.calls.into(),
-                    spent.tokens.into(),
-                    spent.money_micros.into(),
-                    execution.uuid().into(),
-                    token.into(),
-                ];
+                        executions = budget_usage.executions + excluded.executions";
+                let mut values = own();
+                values.extend([scope.into(), span.into(), executions.into()]);
                 all.push(Statement::new(sql, values));
             }
         }
+        let sql = "UPDATE budget_executions SET calls = $4, tokens = $5, money_micros = $6
+            WHERE tenant = $1 AND execution_id = $2 AND token = $3";
+        all.push(Statement::new(sql, own()));
         let done = self.tables.write_all(all).await?;
         Ok(done.first().is_some_and(|rows| !rows.is_empty()))
     }
 
-    /// Forgets executions that joined before `before` and were counted or never started.
+    /// Forgets executions that were counted before `before`, or joined before it and never started.
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
-        let sql =
-            "DELETE FROM budget_executions WHERE joined_at < $1 AND (settled_at IS NOT NULL OR NOT EXISTS
-            (SELECT 1 FROM executions AS e WHERE e.execution_id = budget_executions.execution_id))";
+        let sql = "DELETE FROM budget_executions WHERE settled_at < $1
+            OR (settled_at IS NULL AND joined_at < $1 AND NOT EXISTS
+                (SELECT 1 FROM executions AS e WHERE e.execution_id = budget_executions.execution_id))";
         self.tables.write(sql, vec![before.into()]).await.map(drop)
     }
 }

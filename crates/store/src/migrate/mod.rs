@@ -54,6 +54,7 @@ pub const EXECUTOR: Schema = Schema {
         migration!("executor", 7, "0007_correlation"),
         migration!("executor", 8, "0008_stuck"),
         migration!("executor", 9, "0009_asked"),
+        migration!("executor", 10, "0010_counted"),
     ],
 };
 

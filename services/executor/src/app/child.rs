@@ -40,7 +40,10 @@ impl App {
         let mut created = self.created(context, &request, &plan, input, &allotted);
         match (settings, &self.budgets) {
             // What its parent has left was given to it; the budgets of tenant and workflow hold for the first execution.
-            (Some((parent, budget)), _) => {
+            (Some((parent, budget)), budgets) => {
+                if let Some(budgets) = budgets {
+                    budgets.join(&context.tenant, id, &created.workflow_name).await?;
+                }
                 (created.settings.parent, created.settings.budget) = (Some(Arc::new(parent)), budget);
             }
             (None, Some(budgets)) => created = budgets.admit(&context.tenant, id, created).await?,

@@ -4,19 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use api::Fault;
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use base::{CallContext, Clock, ExecutionId, Tenant, Timestamp};
-use store::budgets::{BudgetRow, BudgetStore, UsageRow};
+use store::budgets::{Amounts, BudgetRow, BudgetStore, UsageRow};
 use uuid::Uuid;
 use workflow::Created;
 
 use super::rules;
-use crate::engine::{Engine, away};
+use crate::engine::{CountsUsage, Engine, away};
 
 /// How often budgets are read anew: a change of another replica holds here after this long.
 const READ_EVERY: Duration = Duration::from_secs(5);
 /// Executions that are counted in one round.
 const ROUND: u32 = 500;
-/// An execution that was counted, or never started, is forgotten after this long.
+/// An execution that was counted, or never started, is forgotten after this long: what agents report later is not counted.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Budgets of all tenants.
@@ -57,8 +58,7 @@ impl Budgets {
     ) -> Result<Created, Fault> {
         let known = self.known.load_full();
         let workflow = created.workflow_name.clone();
-        let of_it = |b: &&BudgetRow| b.tenant == *tenant && (b.scope.is_empty() || *b.scope == *workflow);
-        let budgets: Vec<&BudgetRow> = known.iter().filter(of_it).collect();
+        let budgets: Vec<&BudgetRow> = known.iter().filter(|b| covers(b, tenant, &workflow)).collect();
         if budgets.is_empty() {
             return Ok(created);
         }
@@ -89,16 +89,37 @@ impl Budgets {
         }
     }
 
+    /// A sub-workflow is about to start: it is counted for its workflow and the tenant, and is held to what it was lent.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn join(&self, tenant: &Tenant, execution: ExecutionId, workflow: &str) -> Result<(), Fault> {
+        if self.known.load().iter().any(|b| covers(b, tenant, workflow)) {
+            self.store.join(tenant, execution, workflow, self.clock.now()).await.map_err(away)?;
+        }
+        Ok(())
+    }
+
     async fn settle(&self, tenant: &Tenant, id: ExecutionId) -> Result<(), Fault> {
+        let Some((workflow, spent, spans)) = self.spent(tenant, id).await? else { return Ok(()) };
+        let when = (&spans[..], self.clock.now());
+        let done = self.store.settle(tenant, (id, &workflow), spent, when, Uuid::now_v7()).await;
+        done.map(drop).map_err(away)
+    }
+
+    /// The workflow of an execution, what it spent so far, and the periods in which that counts: those of its end.
+    async fn spent(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+    ) -> Result<Option<(String, Amounts, [String; 3])>, Fault> {
         let shared = self.engine.shared();
-        let Some(row) = shared.journal.get_execution(tenant, id).await.map_err(away)? else { return Ok(()) };
+        let Some(row) = shared.journal.get_execution(tenant, id).await.map_err(away)? else {
+            return Ok(None);
+        };
         let (events, _) = shared.read_events(tenant, id).await?;
-        let spent = rules::spent(&events);
-        // It counts for the period in which it ended.
         let ended = row.completed_at.unwrap_or_else(|| self.clock.now());
-        let what = (id, row.workflow_name.as_str());
-        let when = (&rules::spans(ended)[..], self.clock.now());
-        self.store.settle(tenant, what, spent, when, Uuid::now_v7()).await.map(drop).map_err(away)
+        Ok(Some((row.workflow_name, rules::spent(&events), rules::spans(ended))))
     }
 
     /// Budgets of a tenant, and what was spent in their periods.
@@ -121,6 +142,20 @@ impl Budgets {
         self.refresh().await?;
         Ok(gone)
     }
+}
+
+#[async_trait]
+impl CountsUsage for Budgets {
+    async fn count_again(&self, tenant: &Tenant, id: ExecutionId) -> Result<(), Fault> {
+        let Some((workflow, spent, spans)) = self.spent(tenant, id).await? else { return Ok(()) };
+        let done = self.store.settle_late(tenant, (id, &workflow), spent, &spans, Uuid::now_v7()).await;
+        done.map(drop).map_err(away)
+    }
+}
+
+/// Whether an execution of the workflow is under the budget.
+fn covers(budget: &BudgetRow, tenant: &Tenant, workflow: &str) -> bool {
+    budget.tenant == *tenant && (budget.scope.is_empty() || budget.scope == workflow)
 }
 
 /// Keeps the budgets known and counts what was spent, until `stopped` ends.

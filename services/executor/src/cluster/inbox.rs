@@ -202,6 +202,16 @@ impl Inner {
                     Err(fault) => Err(fault),
                 }
             }
+            Order::Usage => match self.engine.count_usage(&row.tenant, row.execution_id).await {
+                Err(fault) if waits(&fault) => Err(fault),
+                counted => {
+                    if let Err(fault) = counted {
+                        tracing::warn!(execution = %row.execution_id, %fault, "what it spent cannot be counted");
+                    }
+                    self.strike(&row, Vec::new()).await;
+                    return true;
+                }
+            },
             Order::Letter(reason) => {
                 self.give_up(row, &reason).await;
                 return true;

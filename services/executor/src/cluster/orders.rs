@@ -13,7 +13,7 @@ use proto::{event::v1 as stream, log::v1 as pb};
 use store::journal::InboxRow;
 use workflow::{ChildOutcome, Parent, Resolution, Spending, UserEvent, Verdict, plan::Budget};
 
-use crate::engine::{CHILD, ChildNews, ChildOrder, Command, LETTER, START};
+use crate::engine::{CHILD, ChildNews, ChildOrder, Command, LETTER, START, USAGE};
 
 /// Kind of the rows that bring a user event.
 const EVENT: &str = "event";
@@ -26,6 +26,8 @@ pub(super) enum Order {
     Start(Box<ChildOrder>),
     /// It becomes a dead letter with this reason.
     Letter(String),
+    /// What the execution spent is counted again.
+    Usage,
 }
 
 /// A command as a row: its kind and its body.
@@ -111,6 +113,7 @@ pub(super) fn decode(row: &InboxRow, _shards: u16) -> Result<Order, String> {
         CHILD => child(bytes).map(|command| Order::Command(Box::new(command), String::new())),
         EVENT => event(bytes).map(|event| Order::Command(Box::new(Command::Event(event)), String::new())),
         LETTER => letter(bytes).map(Order::Letter),
+        USAGE => Ok(Order::Usage),
         kind => command(kind, bytes).map(|(command, by)| Order::Command(Box::new(command), by)),
     }
 }

@@ -15,6 +15,8 @@ use super::hot::Hot;
 pub(crate) const START: &str = "start";
 /// Kind of the rows that tell a parent about a sub-workflow.
 pub(crate) const CHILD: &str = "child";
+/// Kind of the rows after which it is counted again what the execution spent.
+pub(crate) const USAGE: &str = "usage";
 /// Kind of the rows that become dead letters.
 pub(crate) const LETTER: &str = "letter";
 
@@ -59,10 +61,20 @@ pub(crate) fn mail_of(hot: &Hot, events: &[Event], effects: &[Effect], shards: u
             _ => {}
         }
     }
+    out.extend(late_usage(hot, events, at, shards));
     if let Some(parent) = &hot.state.created().settings.parent {
         out.extend(events.iter().filter_map(|event| news(hot, parent, event, shards)));
     }
     out
+}
+
+/// What an agent reports after the end may come after budgets have counted the execution.
+fn late_usage(hot: &Hot, events: &[Event], at: Timestamp, shards: u16) -> Option<InboxRow> {
+    let ends = |event: &Event| ChildOutcome::of(&hot.state, &event.kind).is_some();
+    let spent = events.iter().any(|event| matches!(event.kind, Kind::Spent { .. }));
+    let late = spent && hot.state.status().is_final() && !events.iter().any(ends);
+    let occasion = format!("{}/usage/{}", hot.id, hot.state.seq());
+    late.then(|| row(hot.id, (hot, at), (USAGE, &occasion), Vec::new(), shards))
 }
 
 fn start(hot: &Hot, task: u32, at: Timestamp, shards: u16) -> Option<InboxRow> {

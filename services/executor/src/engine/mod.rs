@@ -66,11 +66,11 @@ pub(crate) use hot::Live;
 pub use links::LeaseGate;
 pub(crate) use links::{Elsewhere, ForeignReport, Links};
 pub(crate) use load::exclusive_key;
-pub(crate) use mail::{CHILD, LETTER, START};
+pub(crate) use mail::{CHILD, LETTER, START, USAGE};
 pub use metrics::EngineMetrics;
 pub(crate) use msg::{CallReport, Start};
 pub use msg::{Commanded, Started};
-pub use outside::{ChildOrder, Children, Events};
+pub use outside::{ChildOrder, Children, CountsUsage, Events};
 pub use present::PublicEvent;
 pub(crate) use present::{present, stream_name};
 pub(crate) use remember::FROM_CACHE;
@@ -208,6 +208,7 @@ pub(crate) struct EngineShared {
     pub(crate) events: OnceLock<Arc<dyn Events>>,
     spans: OnceLock<runtime::Spans>,
     children: OnceLock<Arc<dyn Children>>,
+    usage: OnceLock<Arc<dyn CountsUsage>>,
     pub(crate) teller: cuts::Teller,
     pub(crate) log_schemas: upgrade::Schemas,
     pub(crate) measured: measured::Measured,
@@ -296,6 +297,7 @@ impl Engine {
             events: OnceLock::new(),
             spans: OnceLock::new(),
             children: OnceLock::new(),
+            usage: OnceLock::new(),
             measured: measured::Measured::default(),
             schemas: crate::plans::CapabilitySchemas::default(),
             owned: std::sync::atomic::AtomicI32::new(0),
@@ -350,6 +352,19 @@ impl Engine {
     /// What starts sub-workflows; only the first time counts.
     pub fn use_children(&self, children: Arc<dyn Children>) {
         let _ = self.shared.children.set(children);
+    }
+
+    /// Set once, before the first shard is acquired: who counts what executions spend.
+    pub fn use_budgets(&self, usage: Arc<dyn CountsUsage>) {
+        let _ = self.shared.usage.set(usage);
+    }
+
+    /// Counts again what an execution spent that has ended.
+    pub(crate) async fn count_usage(&self, tenant: &base::Tenant, id: ExecutionId) -> Result<(), Fault> {
+        match self.shared.usage.get() {
+            Some(usage) => usage.count_again(tenant, id).await,
+            None => Err(Fault::unavailable("this replica has no budgets yet")),
+        }
     }
 
     /// Starts a sub-workflow of an own shard.

@@ -67,6 +67,16 @@ pub trait Children: Send + Sync + 'static {
     async fn start_child(&self, order: ChildOrder) -> Result<WorkflowId, Fault>;
 }
 
+/// Counts what executions spend for the budgets that they are under.
+#[async_trait]
+pub trait CountsUsage: Send + Sync + 'static {
+    /// An agent reported a cost after the execution had ended. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the store or the planner is away; it is asked again.
+    async fn count_again(&self, tenant: &Tenant, id: ExecutionId) -> Result<(), Fault>;
+}
+
 /// What came of an errand.
 #[derive(Debug)]
 pub(crate) enum Errand {

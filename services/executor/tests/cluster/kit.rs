@@ -15,6 +15,7 @@ use base::{CallContext, ExecutionId, Payload, WorkflowId};
 use bus::Bus;
 use executor::{
     app::{App, Defaults, StartRequest},
+    budgets::Budgets,
     call::{AgentCaller, CallOutcome, CallRequest, CallSink, CancelRequest, Told},
     cluster::{Cluster, Options, Others, Seat},
     engine::{Engine, EngineMetrics, Limits, Parts},
@@ -23,6 +24,7 @@ use executor::{
 use proto::executor::internal::v1 as pb;
 use store::{
     Journal, PostgresJournal, PostgresOptions, SqliteJournal, SqliteOptions,
+    budgets::{BudgetRow, BudgetStore},
     journal::{Join, MemberId, Membership},
 };
 use tokio::sync::watch;
@@ -87,6 +89,17 @@ pub(crate) struct Agents {
     pub(crate) sends: Mutex<BTreeMap<String, u32>>,
     now: AtomicU32,
     pub(crate) at_once_max: AtomicU32,
+    /// What calls that are cut cost.
+    pub(crate) bill: watch::Sender<Bill>,
+}
+
+/// What an agent says of the cost of a call that is cut.
+#[derive(Clone, Copy)]
+pub(crate) enum Bill {
+    Nothing,
+    /// It is not known yet.
+    Later,
+    This(workflow::Usage),
 }
 
 impl Agents {
@@ -96,6 +109,7 @@ impl Agents {
             sends: Mutex::default(),
             now: AtomicU32::new(0),
             at_once_max: AtomicU32::new(0),
+            bill: watch::channel(Bill::Nothing).0,
         })
     }
 
@@ -139,7 +153,12 @@ impl AgentCaller for Agents {
         CallOutcome::Completed(Payload::json_text(format!("{{\"task\":\"{}\"}}", request.task_id)))
     }
     async fn cancel(&self, _: CancelRequest) -> Told {
-        Told::Yes
+        let mut bill = self.bill.subscribe();
+        let known = bill.wait_for(|bill| !matches!(bill, Bill::Later)).await.map(|bill| *bill);
+        match known {
+            Ok(Bill::This(usage)) => Told::Spent(usage),
+            _ => Told::Yes,
+        }
     }
 }
 
@@ -201,6 +220,8 @@ pub(crate) struct World {
     pub(crate) fleet_known: bool,
     /// Beside `w`.
     pub(crate) plans: Named,
+    /// What the tenant may spend.
+    pub(crate) budget: Option<BudgetRow>,
     store: Store,
 }
 
@@ -227,6 +248,7 @@ impl World {
             concurrency: None,
             fleet_known: true,
             plans: Arc::default(),
+            budget: None,
             store,
         }
     }
@@ -330,9 +352,16 @@ impl World {
             retry: workflow::plan::RetryPolicy::default(),
             payload_bytes_max: 8 << 20,
         };
-        let app = App::new(engine.clone(), journal.clone(), clock, self.bus.clone(), defaults);
+        let mut app = App::new(engine.clone(), journal.clone(), clock.clone(), self.bus.clone(), defaults);
+        let budgets = BudgetStore::new(journal.tables());
+        if let Some(row) = &self.budget {
+            budgets.put(row).await.unwrap();
+        }
+        let budgets = Budgets::new(budgets, engine.clone(), clock);
+        budgets.refresh().await.unwrap();
+        app = app.with_budgets(budgets.clone());
         engine.use_children(Arc::new(app.clone()));
-        Replica { journal, engine, cluster, app, failed, address, network: self.network.clone() }
+        Replica { journal, engine, cluster, app, budgets, failed, address, network: self.network.clone() }
     }
 }
 
@@ -341,6 +370,7 @@ pub(crate) struct Replica {
     pub(crate) engine: Engine,
     pub(crate) cluster: Cluster,
     pub(crate) app: App,
+    pub(crate) budgets: Budgets,
     pub(crate) failed: Arc<watch::Sender<Option<String>>>,
     address: String,
     network: Arc<Network>,
@@ -390,7 +420,7 @@ impl Replica {
         self.engine.stop();
         self.network.put(&self.address, None);
         drop(self.cluster);
-        drop(self.app);
+        drop((self.app, self.budgets));
         self.journal.close().await;
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod beside;
+mod budgets;
 mod events;
 mod family;
 mod inbox;
