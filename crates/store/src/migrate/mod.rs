@@ -126,4 +126,35 @@ mod tests {
         let newer = [applied(1, sql), applied(99, "x")];
         assert!(matches!(missing(&newer), Err(OpenError::NewerSchema { found: 99, .. })));
     }
+
+    /// What they ask stands in their log alone.
+    #[test]
+    fn executions_that_may_ask_for_approvals_and_are_not_in_memory_are_due_after_the_step_that_lists_approvals()
+     {
+        let mut conn = rusqlite::Connection::open_in_memory().unwrap();
+        migrate_sqlite(&mut conn, &Schema { migrations: &EXECUTOR.migrations[..8], ..EXECUTOR }).unwrap();
+        // Each: parked until, ended, why it stands still; whether it is due then.
+        let rows = [
+            (Some(i64::MAX), None, Some("approval"), true),
+            (Some(i64::MAX), None, Some("paused"), true),
+            (Some(77), None, None, true),
+            (Some(i64::MAX), None, Some("signal"), false),
+            (None, None, Some("approval"), false),
+            (Some(77), Some(5), None, false),
+        ];
+        for (n, (wake_at, completed_at, stuck, _)) in rows.iter().enumerate() {
+            conn.execute(
+                "INSERT INTO executions (execution_id, tenant, workflow_id, workflow_name, workflow_version, shard,
+                    status, current_phase, priority, started_at, wake_at, completed_at, stuck_reason)
+                VALUES (?1, 't', x'00', 'w', '1', 0, 'executing', '', 0, ?2, ?3, ?4, ?5)",
+                ([n as u8], n as i64, wake_at, completed_at, stuck),
+            )
+            .unwrap();
+        }
+        migrate_sqlite(&mut conn, &EXECUTOR).unwrap();
+        let sql = "SELECT coalesce(wake_at = 0, 0) FROM executions ORDER BY started_at";
+        let mut due = conn.prepare(sql).unwrap();
+        let due: Vec<bool> = due.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(due, rows.map(|(.., due)| due));
+    }
 }

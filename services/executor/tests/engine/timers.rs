@@ -11,6 +11,7 @@ use executor::{
 };
 use proto::executor::{internal::v1 as pb, v1::ListApprovalsRequest};
 use serde_json::json;
+use store::journal::{Group, Item, Log as _, Members as _, Membership, WaitWrite};
 use workflow::{Status, Verdict};
 
 use crate::{
@@ -112,8 +113,21 @@ async fn an_approval_escalates_step_by_step_although_it_was_put_aside_and_over_a
         node.until("the first question", id, asked(&["owner"])).await;
         assert_eq!(listed(&node, "owner").await, 1);
         assert_eq!(listed(&node, "lead").await, 0);
+        node.parked(id).await;
+        // As an earlier release left it: when it is looked at, what it asks is written.
+        let shard = id.shard(u32::from(SHARDS)) as u16;
+        let by = node.journal.roster().await.unwrap().members.remove(0);
+        let by = Membership { id: by.id, incarnation: by.incarnation };
+        let mut gone = Item::new(id, base::Tenant::default());
+        gone.waits = vec![WaitWrite::CloseAll];
+        node.journal.commit(Group { by, shard, items: vec![gone] }).await.unwrap();
+        assert_eq!(listed(&node, "owner").await, 0);
         let refused = node.command(id, approve()).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::PermissionDenied);
+        testkit::wait_for("it to be listed again", SOON, async || {
+            (listed(&node, "owner").await == 1).then_some(())
+        })
+        .await;
         clock.advance(Duration::from_secs(601));
         node.until("the first step", id, asked(&["owner", "lead"])).await;
         assert_eq!(listed(&node, "lead").await, 1);
