@@ -3,7 +3,7 @@
 //!
 //! A case is a seed; everything else follows from it. A failure names it, and
 //! `ORCHESTRA_SIM_SEED=n cargo test -p orchestra-sim --test definitions one_seed -- --nocapture` runs that case alone and
-//! shows its definition. `ORCHESTRA_SIM_CASES` says how many cases a run has, `ORCHESTRA_SIM_FROM` the first of them.
+//! shows its definition and those of its sub-workflows. `ORCHESTRA_SIM_CASES` says how many cases a run has, `ORCHESTRA_SIM_FROM` the first of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -193,10 +193,10 @@ fn the_simulation_reaches_every_kind_of_fact_and_every_end() {
 #[test]
 fn one_seed() {
     let seed = number("ORCHESTRA_SIM_SEED", 7);
-    let source = text(seed).source;
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&source).unwrap()).unwrap()
-    );
+    let text = text(seed);
+    for source in [text.source].iter().chain(&text.subs) {
+        let value: serde_json::Value = serde_json::from_str(source).unwrap();
+        println!("{}", serde_json::to_string_pretty(&value).unwrap());
+    }
     run(seed);
 }
