@@ -24,6 +24,12 @@ impl State {
         self.reserved.plus(self.lent())
     }
 
+    /// What the parent of a sub-workflow is told that it spent, when it has ended. What it lent itself and has not come back
+    /// (to a detached sub-workflow, or to one that was cancelled with it) counts as spent: nobody hears of it any more.
+    pub fn spent_at_end(&self) -> Spending {
+        self.spent.plus(self.lent())
+    }
+
     /// What it may spend: the lower of the plan's and the start's limits; 0 = no limit.
     pub fn budget(&self) -> Budget {
         let (plan, start) = (&self.plan.plan().limits.budget, &self.created.settings.budget);

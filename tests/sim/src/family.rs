@@ -102,7 +102,8 @@ impl World {
             return;
         }
         let last = || member.world.log.iter().rev().find_map(|e| ChildOutcome::of(state, &e.kind));
-        let (outcome, spent) = member.end.get_or_insert_with(|| (last().unwrap(), state.spent())).clone();
+        let (outcome, spent) =
+            member.end.get_or_insert_with(|| (last().unwrap(), state.spent_at_end())).clone();
         self.pending.push(Input::ChildEnded { task: member.task, execution, outcome, spent });
     }
 

@@ -198,6 +198,22 @@ fn what_a_reset_left_behind_is_counted_when_it_ends() {
 }
 
 #[test]
+fn what_an_execution_lent_and_did_not_get_back_counts_as_spent_when_it_ends() {
+    let detached = NodeKind::Child(Child { workflow: "w".into(), version: "".into(), detached: true });
+    let mut run = budgeted(calls(3), vec![node("a", &[], detached)]);
+    let execution = child(&run, 0);
+    run.step(Input::ChildAccepted { task: 0, execution, version: "1".into() });
+    assert_eq!(run.status(), Status::Completed);
+    assert_eq!(
+        (run.state.spent().calls, run.state.spent_at_end().calls),
+        (0, 3),
+        "its parent hears of no more"
+    );
+    ends(&mut run, 0, execution, 1);
+    assert_eq!((run.state.spent().calls, run.state.spent_at_end().calls), (1, 1));
+}
+
+#[test]
 fn a_sub_workflow_that_undoes_is_not_held_to_the_budget() {
     let undo = |t: &mut TaskPlan| t.compensate = Some(Box::new(sub("undo", &[])));
     let mut plan = plan(vec![with(task("a", &[]), undo), task("b", &[0])]);

@@ -125,7 +125,7 @@ fn news(hot: &Hot, parent: &Parent, event: &Event, shards: u16) -> Option<InboxR
             }
         },
     };
-    let spent = hot.state.spent();
+    let spent = hot.state.spent_at_end();
     let body = pb::InboxChild {
         task: parent.task.to_string(),
         execution: hot.id.as_bytes().to_vec().into(),
