@@ -110,6 +110,14 @@ async fn a_query_shows_what_the_execution_waits_for_and_the_command_that_frees_i
     let shown = got.json();
     assert_eq!(shown["waits"][0]["what"], "Ship it?");
     assert_eq!((&shown["stuck"][0]["command"], &shown["spent"]["tokens"]), (&json!("approve"), &json!(40)));
+    assert_eq!(
+        shown["stuck"].as_array().unwrap()[1..],
+        [
+            json!({"reason": "breaker_open", "item": 0, "agents": ["painter"], "until": "2026-01-01T00:00:09Z"}),
+            json!({"reason": "provider_away", "item": 0, "provider": "temporal", "since": "2026-01-01T00:00:01Z",
+                "error": "connection refused"}),
+        ]
+    );
     assert_eq!(shown["budget"]["calls"], 0);
     assert!(door.get(&at("query")).await.json().get("output").is_none());
     assert_eq!(door.get(&at("query?task=nobody")).await.json()["field"], "task");

@@ -220,6 +220,19 @@ impl ControlService for FakeControl {
             command: "approve".into(),
             ..Default::default()
         };
+        let broken = wire::StuckReason {
+            reason: "breaker_open".into(),
+            agents: vec!["painter".into()],
+            until: "2026-01-01T00:00:09Z".into(),
+            ..Default::default()
+        };
+        let away = wire::StuckReason {
+            reason: "provider_away".into(),
+            provider: "temporal".into(),
+            since: "2026-01-01T00:00:01Z".into(),
+            error: "connection refused".into(),
+            ..Default::default()
+        };
         Ok(Response::new(wire::QueryExecutionResponse {
             execution_id: done(&asked.execution_id)?.into_inner().execution_id,
             status: "executing".into(),
@@ -228,7 +241,7 @@ impl ControlService for FakeControl {
             output: (!asked.task_id.is_empty()).then_some(output),
             revision: 1,
             spent: Some(wire::Spending { calls: 3, tokens: 40, money_micros: 5 }),
-            stuck: vec![stuck],
+            stuck: vec![stuck, broken, away],
             ..Default::default()
         }))
     }
