@@ -52,8 +52,6 @@ pub trait Log: Send + Sync {
     /// Writes large payloads; a row that exists is left alone. To be awaited before an event that refers to them joins
     /// a group.
     async fn put_payloads(&self, rows: Vec<PayloadRow>) -> Result<()>;
-    /// All payloads of an execution, in one query.
-    async fn read_payloads(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Vec<PayloadRow>>;
     /// One payload.
     async fn read_payload(
         &self,
@@ -62,9 +60,9 @@ pub trait Log: Send + Sync {
         hash: [u8; 32],
     ) -> Result<Option<PayloadRow>>;
 
-    /// The rows of an execution whose first event is `from_seq` or later, in order. History is bounded when written,
-    /// so this is not paged.
-    async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>>;
+    /// All that is kept of an execution of any tenant, in as few trips as the database allows. What is committed
+    /// meanwhile may be in the log already and not in the row. History is bounded when written, so this is not paged.
+    async fn read_recorded(&self, execution: ExecutionId) -> Result<Option<Recorded>>;
     /// Rows of a shard from `from_pos` on, in order: at most `limit`, and the body bytes stop at about 8 MiB.
     async fn read_shard_log(&self, shard: u16, from_pos: i64, limit: u32) -> Result<Vec<LogEntry>>;
     /// The last position ever given out in a shard, 0 before the first. Retention does not lower it.

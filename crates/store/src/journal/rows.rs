@@ -19,6 +19,17 @@ pub struct LogEntry {
     pub row: LogRow,
 }
 
+/// All that is kept of one execution.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its row.
+    pub row: ExecutionRow,
+    /// Its log, in order.
+    pub log: Vec<LogEntry>,
+    /// Its large payloads, in no order.
+    pub payloads: Vec<super::PayloadRow>,
+}
+
 /// A row of `executions` without its snapshot.
 #[derive(Clone, Debug)]
 pub struct ExecutionRow {

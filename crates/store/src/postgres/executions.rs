@@ -21,7 +21,7 @@ const DIALECT: Dialect = Dialect {
 };
 
 /// One execution.
-fn find() -> String {
+pub(super) fn find() -> String {
     format!("SELECT {} FROM executions WHERE execution_id = $1", DIALECT.columns)
 }
 
@@ -59,7 +59,7 @@ impl PostgresJournal {
     pub async fn explain_status(&self) -> Result<Vec<String>> {
         let id = Arg::Id(Uuid::nil());
         let mut all = self.explain(find(), vec![id.clone()]).await?;
-        all.extend(self.explain(super::log::OF_EXECUTION.to_owned(), vec![id, Arg::Int(1)]).await?);
+        all.extend(self.explain(super::log::OF_EXECUTION.to_owned(), vec![id]).await?);
         Ok(all)
     }
 

@@ -2,17 +2,18 @@
 
 use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
-use sqlx::{PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 
-use super::{PostgresJournal, link::retrying};
+use super::{PostgresJournal, executions::find, link::retrying};
 use crate::journal::{
-    Group, Log, LogEntry, MEMBER_KEPT_US, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept, columns,
+    Group, Log, LogEntry, MEMBER_KEPT_US, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Recorded, Result, Swept,
+    columns,
 };
 
-/// The log of one execution from a number on.
+/// The log of one execution.
 pub(super) const OF_EXECUTION: &str =
     "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log
-    WHERE execution_id = $1 AND first_seq >= $2 ORDER BY first_seq";
+    WHERE execution_id = $1 ORDER BY first_seq";
 
 #[async_trait]
 impl Log for PostgresJournal {
@@ -40,16 +41,6 @@ impl Log for PostgresJournal {
         .await
     }
 
-    async fn read_payloads(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Vec<PayloadRow>> {
-        retrying(&self.pool, |pool| async move {
-            let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
-                WHERE tenant = $1 AND execution_id = $2";
-            let rows = sqlx::query(sql).bind(tenant.as_str()).bind(execution.uuid()).fetch_all(&pool).await?;
-            rows.iter().map(columns::payload).collect()
-        })
-        .await
-    }
-
     async fn read_payload(
         &self,
         tenant: &Tenant,
@@ -65,11 +56,21 @@ impl Log for PostgresJournal {
         .await
     }
 
-    async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>> {
+    async fn read_recorded(&self, execution: ExecutionId) -> Result<Option<Recorded>> {
         retrying(&self.pool, |pool| async move {
-            let rows =
-                sqlx::query(OF_EXECUTION).bind(execution.uuid()).bind(from_seq).fetch_all(&pool).await?;
-            rows.iter().map(columns::log_entry).collect()
+            let id = execution.uuid();
+            let mut conn = pool.acquire().await?;
+            let found = sqlx::query(AssertSqlSafe(find())).bind(id).fetch_optional(&mut *conn).await?;
+            let Some(row) = found.as_ref().map(columns::execution).transpose()? else { return Ok(None) };
+            let log = sqlx::query(OF_EXECUTION).bind(id).fetch_all(&mut *conn).await?;
+            let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
+                WHERE tenant = $1 AND execution_id = $2";
+            let payloads = sqlx::query(sql).bind(row.tenant.as_str()).bind(id).fetch_all(&mut *conn).await?;
+            Ok(Some(Recorded {
+                row,
+                log: log.iter().map(columns::log_entry).collect::<sqlx::Result<_>>()?,
+                payloads: payloads.iter().map(columns::payload).collect::<sqlx::Result<_>>()?,
+            }))
         })
         .await
     }

@@ -59,7 +59,7 @@ impl SqliteJournal {
         let id = Arg::Id(uuid::Uuid::nil());
         let mut all = self.explain(format!("EXPLAIN QUERY PLAN {}", find()), vec![id.clone()]).await?;
         let log = format!("EXPLAIN QUERY PLAN {}", super::log::of_execution());
-        all.extend(self.explain(log, vec![id, Arg::Int(1)]).await?);
+        all.extend(self.explain(log, vec![id]).await?);
         Ok(all)
     }
 
@@ -83,7 +83,7 @@ impl SqliteJournal {
 }
 
 /// One execution.
-fn find() -> String {
+pub(super) fn find() -> String {
     format!("SELECT {} FROM executions WHERE execution_id = ?1", DIALECT.columns)
 }
 

@@ -4,17 +4,19 @@ use async_trait::async_trait;
 use base::{ExecutionId, Tenant, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{SqliteJournal, classify, members};
+use super::{SqliteJournal, classify, executions, members};
 use crate::{
     error::StoreError,
-    journal::{Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Result, Swept, columns},
+    journal::{
+        Group, Log, LogEntry, Outcome, PAGE_BYTES, PAGE_MAX, PayloadRow, Recorded, Result, Swept, columns,
+    },
 };
 
 const COLUMNS: &str = "SELECT execution_id, first_seq, count, shard, pos, tenant, schema, body FROM log";
 
-/// The log of one execution from a number on.
+/// The log of one execution.
 pub(super) fn of_execution() -> String {
-    format!("{COLUMNS} WHERE execution_id = ?1 AND first_seq >= ?2 ORDER BY first_seq")
+    format!("{COLUMNS} WHERE execution_id = ?1 ORDER BY first_seq")
 }
 
 #[async_trait]
@@ -38,16 +40,6 @@ impl Log for SqliteJournal {
         self.writer.write(move |tx| put(tx).map_err(classify)).await
     }
 
-    async fn read_payloads(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Vec<PayloadRow>> {
-        let tenant = tenant.clone();
-        let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
-                   WHERE tenant = ?1 AND execution_id = ?2";
-        self.rows(sql, move |q| {
-            q.query_map((tenant.as_str(), execution.as_bytes()), |row| columns::payload(row))?.collect()
-        })
-        .await
-    }
-
     async fn read_payload(
         &self,
         tenant: &Tenant,
@@ -63,19 +55,8 @@ impl Log for SqliteJournal {
         .await
     }
 
-    async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>> {
-        self.readers
-            .read(move |conn| {
-                let sql = of_execution();
-                let read = || -> rusqlite::Result<Vec<LogEntry>> {
-                    let mut query = conn.prepare_cached(&sql)?;
-                    query
-                        .query_map((execution.as_bytes(), from_seq), |row| columns::log_entry(row))?
-                        .collect()
-                };
-                read().map_err(classify)
-            })
-            .await
+    async fn read_recorded(&self, execution: ExecutionId) -> Result<Option<Recorded>> {
+        self.readers.read(move |conn| recorded(conn, execution).map_err(classify)).await
     }
 
     async fn read_shard_log(&self, shard: u16, from_pos: i64, limit: u32) -> Result<Vec<LogEntry>> {
@@ -103,6 +84,19 @@ impl SqliteJournal {
             })
             .await
     }
+}
+
+fn recorded(conn: &Connection, execution: ExecutionId) -> rusqlite::Result<Option<Recorded>> {
+    let id = execution.as_bytes();
+    let mut find = conn.prepare_cached(&executions::find())?;
+    let Some(row) = find.query_row([id], |row| columns::execution(row)).optional()? else { return Ok(None) };
+    let mut log = conn.prepare_cached(&of_execution())?;
+    let log = log.query_map([id], |row| columns::log_entry(row))?.collect::<rusqlite::Result<_>>()?;
+    let sql = "SELECT tenant, execution_id, hash, media_type, body FROM payloads
+               WHERE tenant = ?1 AND execution_id = ?2";
+    let mut payloads = conn.prepare_cached(sql)?;
+    let payloads = payloads.query_map((row.tenant.as_str(), id), |row| columns::payload(row))?;
+    Ok(Some(Recorded { payloads: payloads.collect::<rusqlite::Result<_>>()?, row, log }))
 }
 
 fn shard_page(

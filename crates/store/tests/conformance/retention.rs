@@ -41,15 +41,17 @@ async fn an_old_execution_goes_with_all_that_belongs_to_it(kit: Kit) {
     assert_eq!(swept, Swept { executions: 2, more: false });
     for gone in [1, 2] {
         assert!(kit.journal.find_execution(id(gone)).await.unwrap().is_none());
-        assert!(kit.journal.read_execution_log(id(gone), 0).await.unwrap().is_empty());
-        assert!(kit.journal.read_payloads(&tenant(), id(gone)).await.unwrap().is_empty());
+        assert!(
+            kit.journal.read_shard_log(1, 1, 10).await.unwrap().iter().all(|e| e.execution_id != id(gone))
+        );
+        assert_eq!(kit.journal.read_payload(&tenant(), id(gone), [1; 32]).await.unwrap(), None);
         assert!(kit.journal.list_checkpoints(&tenant(), id(gone)).await.unwrap().is_empty());
     }
     for kept in [3, 4, 5] {
         assert!(kit.journal.find_execution(id(kept)).await.unwrap().is_some());
     }
-    assert_eq!(kit.journal.read_execution_log(id(3), 0).await.unwrap().len(), 2);
-    assert_eq!(kit.journal.read_payloads(&tenant(), id(4)).await.unwrap().len(), 1);
+    assert_eq!(kit.journal.read_recorded(id(3)).await.unwrap().unwrap().log.len(), 2);
+    assert_eq!(kit.journal.read_recorded(id(4)).await.unwrap().unwrap().payloads.len(), 1);
     kit.journal.sweep(at(100), 10).await.unwrap();
     assert_eq!(kit.journal.last_pos(1).await.unwrap(), 8, "a position is never given out twice");
 }

@@ -122,8 +122,7 @@ impl App {
     /// # Errors
     /// `not_found`.
     pub async fn revisions(&self, context: &CallContext, id: ExecutionId) -> Result<Vec<Revision>, Fault> {
-        let row = self.row(context, id).await?;
-        let (entry, events) = self.log(context, &row).await?;
+        let (entry, events) = self.log(context, id).await?;
         let first = events.first().ok_or_else(Fault::internal)?;
         let mut out = vec![Revision {
             number: 0,

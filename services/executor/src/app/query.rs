@@ -111,19 +111,20 @@ impl App {
         context: &CallContext,
         id: ExecutionId,
     ) -> Result<(Arc<PlanEntry>, workflow::State), Fault> {
-        let row = self.row(context, id).await?;
-        let (plan, events) = self.log(context, &row).await?;
+        let (plan, events) = self.log(context, id).await?;
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
         Ok((plan, state))
     }
 
+    /// The plan that it was started with, and all its events.
     pub(super) async fn log(
         &self,
         context: &CallContext,
-        row: &ExecutionRow,
+        id: ExecutionId,
     ) -> Result<(Arc<PlanEntry>, Vec<workflow::Event>), Fault> {
         let shared = self.engine.shared();
-        let (events, _) = shared.read_events(&context.tenant, row.execution_id).await?;
+        let read = shared.read(id).await?.filter(|read| read.row.tenant == context.tenant);
+        let (row, events) = read.ok_or_else(|| Fault::not_found("execution", id))?.events();
         let plan = shared.plan_by_id(&context.tenant, row.workflow_id, &row.workflow_version).await?;
         Ok((plan, events))
     }
@@ -179,8 +180,7 @@ impl App {
         after_seq: u64,
         limit: usize,
     ) -> Result<HistoryPage, Fault> {
-        let row = self.row(context, id).await?;
-        let (plan, events) = self.log(context, &row).await?;
+        let (plan, events) = self.log(context, id).await?;
         let mut page = HistoryPage::default();
         let messages = replay(id, &plan, &events);
         for message in messages.into_iter().filter(|m| m.seq > after_seq) {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use workflow::Created;
 
 use super::rules;
-use crate::engine::{CountsUsage, Engine, away};
+use crate::engine::{CountsUsage, Engine, ReadBack, away};
 
 /// How often budgets are read anew: a change of another replica holds here after this long.
 const READ_EVERY: Duration = Duration::from_secs(5);
@@ -114,10 +114,7 @@ impl Budgets {
         id: ExecutionId,
     ) -> Result<Option<(String, Amounts, [String; 3])>, Fault> {
         let shared = self.engine.shared();
-        let Some(row) = shared.journal.get_execution(tenant, id).await.map_err(away)? else {
-            return Ok(None);
-        };
-        let (events, _) = shared.read_events(tenant, id).await?;
+        let Some((row, events)) = shared.read(id).await?.map(ReadBack::events) else { return Ok(None) };
         let ended = row.completed_at.unwrap_or_else(|| self.clock.now());
         Ok(Some((row.workflow_name, rules::spent(&events), rules::spans(ended))))
     }

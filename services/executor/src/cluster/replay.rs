@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use proto::event::v1::{EventBatch, LifecycleEvent};
-use store::journal::LogEntry;
+use store::journal::{LogEntry, LogRow};
 
-use crate::engine::{EngineShared, PublicEvent, away, present, stream_name};
+use crate::engine::{EngineShared, PublicEvent, ReadBack, away, present, stream_name};
 
 /// Executions that are folded at once.
 const FOLDS_AT_ONCE: usize = 8;
@@ -130,11 +130,11 @@ async fn present_rows(
     id: ExecutionId,
     wanted: BTreeMap<i64, LogEntry>,
 ) -> Result<Vec<Row>, Fault> {
-    let Some(row) = shared.journal.find_execution(id).await.map_err(away)? else { return Ok(Vec::new()) };
+    let Some(ReadBack { row, log }) = shared.read(id).await? else { return Ok(Vec::new()) };
     let plan = shared.plan_by_id(&row.tenant, row.workflow_id, &row.workflow_version).await?;
     let mut out = Vec::with_capacity(wanted.len());
     let mut state = None;
-    for (pos, events) in shared.read_rows(&row.tenant, id).await? {
+    for (LogRow { pos, .. }, events) in log {
         let mut said = Vec::new();
         for event in &events {
             match &mut state {

@@ -56,7 +56,8 @@ pub(crate) struct Lane {
     pub(crate) tx: mpsc::Sender<Msg>,
     pub(crate) grants_tx: mpsc::UnboundedSender<Msg>,
     pub(crate) shards: HashMap<u16, Shard>,
-    pub(crate) hot: HashMap<ExecutionId, Hot>,
+    /// Boxed: a map that grows moves what it holds, and keeps the room for it.
+    pub(crate) hot: HashMap<ExecutionId, Box<Hot>>,
     pub(crate) plans: HashMap<ExecutionId, Arc<crate::plans::PlanEntry>>,
     pub(crate) loading: HashMap<ExecutionId, Loading>,
     pub(crate) wheel: BTreeSet<(Timestamp, ExecutionId, Option<CallKey>)>,
@@ -255,7 +256,7 @@ impl Lane {
         let watchers = self.workflow_watchers.entry(workflow).or_default();
         watchers.retain(|w| !w.is_closed());
         watchers.push(watcher);
-        let of_it = |h: &&mut Hot| h.in_group && h.state.created().workflow_id == workflow;
+        let of_it = |h: &&mut Box<Hot>| h.in_group && h.state.created().workflow_id == workflow;
         let mut waits = Vec::new();
         for hot in self.hot.values_mut().filter(of_it) {
             let begun = begun.clone();

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::Fault;
-use base::{ExecutionId, FailureClass, Payload};
-use std::collections::HashMap;
-use store::journal::PayloadRow;
+use base::{ExecutionId, FailureClass};
 use tokio::sync::oneshot;
 use workflow::{Caller, Effect, Input, fold};
 
@@ -14,7 +12,7 @@ use super::{
     foreign::not_here,
     hot::Hot,
     lane::{Lane, Loading, Shard},
-    msg::{Loaded, Msg, away},
+    msg::{Loaded, Msg},
 };
 
 /// Executions that are read back at once while a shard is taken.
@@ -124,7 +122,7 @@ impl Lane {
             hot.admitted = true;
             self.shared.admission.resume(&claim);
         }
-        self.hot.insert(id, hot);
+        self.hot.insert(id, Box::new(hot));
         if !started && !final_now {
             let place = self.shared.admission.enter(id, claim, priority, true, &self.grants_tx);
             if place == super::admission::Admitted::Now {
@@ -324,6 +322,7 @@ impl Lane {
             })
             .copied()
             .collect();
+        self.give_back();
         for id in ready {
             self.idle.remove(&id);
             let stuck = self.why_stuck(id);
@@ -333,6 +332,20 @@ impl Lane {
                 hot.pending.row = true;
             }
             self.mark(id);
+        }
+    }
+}
+
+/// Room that a map keeps whatever it holds.
+const ROOM_KEPT: usize = 1024;
+
+impl Lane {
+    /// Maps that held many executions let go of the room when most have left.
+    fn give_back(&mut self) {
+        let kept = (self.hot.len() * 2).max(ROOM_KEPT);
+        if self.hot.capacity() > kept * 2 {
+            self.hot.shrink_to(kept);
+            self.plans.shrink_to(kept);
         }
     }
 }
@@ -349,8 +362,8 @@ impl EngineShared {
 
     /// Folds an execution from its log. `None`: it is not there.
     pub(crate) async fn read_back(&self, id: ExecutionId) -> Result<Option<Loaded>, Fault> {
-        let Some(row) = self.journal.find_execution(id).await.map_err(away)? else { return Ok(None) };
-        let (events, bytes) = self.read_events(&row.tenant, id).await?;
+        let Some(read) = self.read(id).await? else { return Ok(None) };
+        let (bytes, (row, events)) = (read.bytes(), read.events());
         let plan = self.plan_by_id(&row.tenant, row.workflow_id, &row.workflow_version).await?;
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(|| {
             Fault::new(base::ErrorCode::Internal, format!("the log of {id} has no beginning"))
@@ -370,57 +383,4 @@ impl EngineShared {
             status: row.status,
         }))
     }
-
-    /// All events of an execution, and the size of their rows.
-    pub(crate) async fn read_events(
-        &self,
-        tenant: &base::Tenant,
-        id: ExecutionId,
-    ) -> Result<(Vec<workflow::Event>, u64), Fault> {
-        let mut bytes = 0;
-        let mut all = Vec::new();
-        for (row, events) in self.decoded_rows(tenant, id).await? {
-            bytes += row.body.len() as u64;
-            all.extend(events);
-        }
-        Ok((all, bytes))
-    }
-
-    /// The events of an execution by row, with the row's position in its shard.
-    pub(crate) async fn read_rows(
-        &self,
-        tenant: &base::Tenant,
-        id: ExecutionId,
-    ) -> Result<Vec<(i64, Vec<workflow::Event>)>, Fault> {
-        let rows = self.decoded_rows(tenant, id).await?;
-        Ok(rows.into_iter().map(|(row, events)| (row.pos, events)).collect())
-    }
-
-    async fn decoded_rows(
-        &self,
-        tenant: &base::Tenant,
-        id: ExecutionId,
-    ) -> Result<Vec<(store::journal::LogRow, Vec<workflow::Event>)>, Fault> {
-        let rows = self.journal.read_execution_log(id, 1).await.map_err(away)?;
-        let large: HashMap<[u8; 32], Payload> =
-            self.journal.read_payloads(tenant, id).await.map_err(away)?.into_iter().map(payload_of).collect();
-        let decode = |entry: store::journal::LogEntry| {
-            let (shard, row) = (entry.shard, entry.row);
-            if row.schema > api::log::LOG_SCHEMA {
-                return Err(self.log_schemas.cannot_read(shard, row.schema, &self.metrics));
-            }
-            let events = api::log::decode_row(row.body.clone(), &|hash| large.get(hash).cloned());
-            let events = events.map_err(|e| match e.is_newer() {
-                true => self.log_schemas.cannot_read(shard, row.schema, &self.metrics),
-                false => Fault::new(base::ErrorCode::Internal, e.to_string()),
-            })?;
-            self.log_schemas.met(shard, row.schema);
-            Ok((row, events))
-        };
-        rows.into_iter().map(decode).collect()
-    }
-}
-
-fn payload_of(row: PayloadRow) -> ([u8; 32], Payload) {
-    (row.hash, Payload::new(Arc::from(row.media_type), row.body))
 }

@@ -68,7 +68,7 @@ impl Lane {
         hot.exclusive = exclusive;
         hot.pending.events = step.events;
         hot.waiters.extend(ended);
-        self.hot.insert(id, hot);
+        self.hot.insert(id, Box::new(hot));
         self.plans.insert(id, plan.clone());
         self.mark(id);
         let queue_position = match place {

@@ -10,7 +10,7 @@ use super::{
     book::{Leavings, Sessions, members},
     rules::{check_vars, fitting, lay_over, parts},
 };
-use crate::engine::away;
+use crate::engine::{ReadBack, away};
 
 /// An execution that has ended, as far as its session is concerned.
 struct Ended {
@@ -97,13 +97,8 @@ impl Sessions {
     /// `None`: it has not ended (or is gone).
     async fn ended(&self, tenant: &Tenant, id: ExecutionId, session: String) -> Result<Option<Ended>, Fault> {
         let shared = self.engine.shared();
-        let Some(row) = shared.journal.get_execution(tenant, id).await.map_err(away)? else {
-            return Ok(None);
-        };
-        if row.completed_at.is_none() {
-            return Ok(None);
-        }
-        let (events, _) = shared.read_events(tenant, id).await?;
+        let read = shared.read(id).await?.filter(|r| r.row.tenant == *tenant && r.row.completed_at.is_some());
+        let Some((row, events)) = read.map(ReadBack::events) else { return Ok(None) };
         let plan = shared.plan_by_id(tenant, row.workflow_id, &row.workflow_version).await?;
         let state = fold(id, plan.compiled.clone(), &events).ok_or_else(Fault::internal)?;
         if !state.status().is_final() {

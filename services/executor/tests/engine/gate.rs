@@ -12,7 +12,7 @@ use store::{
     journal::{
         CheckpointRow, Cursor, CutRow, Cuts, DeadLetter, Due, ExecutionFilter, ExecutionRow, Executions,
         Group, InboxRow, Item, Join, LetterState, Log, LogEntry, Mail, MemberId, Members, Membership,
-        Outcome, Page, PayloadRow, Result, Roster, ShardPos, Snapshot, Swept,
+        Outcome, Page, PayloadRow, Recorded, Result, Roster, ShardPos, Snapshot, Swept,
     },
 };
 use tokio::sync::watch;
@@ -105,9 +105,6 @@ impl Log for Gate {
         }
         self.inner.put_payloads(rows).await
     }
-    async fn read_payloads(&self, tenant: &Tenant, execution: ExecutionId) -> Result<Vec<PayloadRow>> {
-        self.inner.read_payloads(tenant, execution).await
-    }
     async fn read_payload(
         &self,
         tenant: &Tenant,
@@ -116,8 +113,8 @@ impl Log for Gate {
     ) -> Result<Option<PayloadRow>> {
         self.inner.read_payload(tenant, execution, hash).await
     }
-    async fn read_execution_log(&self, execution: ExecutionId, from_seq: i64) -> Result<Vec<LogEntry>> {
-        self.inner.read_execution_log(execution, from_seq).await
+    async fn read_recorded(&self, execution: ExecutionId) -> Result<Option<Recorded>> {
+        self.inner.read_recorded(execution).await
     }
     async fn read_shard_log(&self, shard: u16, from_pos: i64, limit: u32) -> Result<Vec<LogEntry>> {
         self.inner.read_shard_log(shard, from_pos, limit).await
