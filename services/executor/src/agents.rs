@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use base::{CallContext, FailureClass, Payload};
 use catalog::AgentEntry;
 use moka::sync::Cache;
-use serde_json::json;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{json, value::RawValue};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -423,25 +424,52 @@ fn answer_message(request: &CallRequest, input: &Payload) -> SendRequest {
 }
 
 fn metadata(request: &CallRequest) -> Json {
-    let mut task = json!({"id": &*request.task_id, "name": request.task_name});
-    if let Some((index, count)) = request.item {
-        task["index"] = index.into();
-        task["count"] = count.into();
+    // Its keys are strings and it goes into memory: writing it cannot fail.
+    Json::trusted(serde_json::to_vec(&Metadata(request)).unwrap_or_default())
+}
+
+/// What every message says of its call. Written as text at once: a tree of it was a tenth of what a call costs.
+struct Metadata<'a>(&'a CallRequest);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let request = self.0;
+        let mut all = serializer.serialize_map(None)?;
+        if !request.capability.is_empty() {
+            all.serialize_entry(keys::CAPABILITY, &*request.capability)?;
+        }
+        all.serialize_entry(keys::EFFECT_KEY, &request.effect_key)?;
+        all.serialize_entry(keys::EXECUTION_ID, &request.execution_id.to_string())?;
+        if let Some(session) = &request.session {
+            let (vars, history) = (raw(session.vars.as_ref()), raw(session.history.as_ref()));
+            all.serialize_entry(keys::SESSION, &SessionOf { id: &session.id, vars, history })?;
+        }
+        let (index, count) = request.item.unzip();
+        let task = TaskOf { id: &request.task_id, name: &request.task_name, index, count };
+        all.serialize_entry(keys::TASK, &task)?;
+        all.end()
     }
-    let mut all = json!({
-        (keys::TASK): task,
-        (keys::EXECUTION_ID): request.execution_id.to_string(),
-        (keys::EFFECT_KEY): request.effect_key,
-    });
-    if !request.capability.is_empty() {
-        all[keys::CAPABILITY] = (*request.capability).into();
-    }
-    if let Some(session) = &request.session {
-        let whole = |part: &Option<Payload>| part.as_ref().and_then(Payload::json);
-        all[keys::SESSION] =
-            json!({"id": &*session.id, "vars": whole(&session.vars), "history": whole(&session.history)});
-    }
-    Json::from_value(&all)
+}
+
+#[derive(Serialize)]
+struct TaskOf<'a> {
+    id: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct SessionOf<'a> {
+    id: &'a str,
+    vars: Option<&'a RawValue>,
+    history: Option<&'a RawValue>,
+}
+
+fn raw(payload: Option<&Payload>) -> Option<&RawValue> {
+    payload.and_then(|payload| serde_json::from_slice(payload.bytes()).ok())
 }
 
 fn cost(usage: Usage) -> workflow::Usage {
