@@ -114,7 +114,8 @@ impl Budgets {
         id: ExecutionId,
     ) -> Result<Option<(String, Amounts, [String; 3])>, Fault> {
         let shared = self.engine.shared();
-        let Some((row, events)) = shared.read(id).await?.map(ReadBack::events) else { return Ok(None) };
+        let read = shared.read(id).await?.filter(|read| read.row.tenant == *tenant);
+        let Some((row, events)) = read.map(ReadBack::events) else { return Ok(None) };
         let ended = row.completed_at.unwrap_or_else(|| self.clock.now());
         Ok(Some((row.workflow_name, rules::spent(&events), rules::spans(ended))))
     }
