@@ -26,6 +26,7 @@ impl Grammar {
             tasks.push(task);
         }
         self.forward(&mut tasks, place);
+        lower_quorums(&mut tasks);
         (Value::Array(tasks.into_iter().map(Value::Object).collect()), known)
     }
 
@@ -331,6 +332,19 @@ impl Grammar {
         self.maybe(task, 6, "expected_duration", |g| json!(g.millis(5000)));
         if place.per_item {
             self.maybe(task, 3, "concurrency", |g| json!(1 + g.rng.below(2)));
+        }
+    }
+}
+
+/// A switch takes one case, so of the tasks behind its cases fewer may end than a quorum further on asks for, which is
+/// refused: beside a switch a quorum asks for one.
+fn lower_quorums(tasks: &mut [Map<String, Value>]) {
+    if !tasks.iter().any(|task| task.contains_key("switch")) {
+        return;
+    }
+    for join in tasks.iter_mut().filter_map(|task| task.get_mut("join")) {
+        if let Some(quorum) = join.get_mut("quorum") {
+            *quorum = json!(1);
         }
     }
 }
