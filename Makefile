@@ -2,7 +2,7 @@
 # `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test bench check fmt coverage hooks deny clean-data setup-build setup-bench setup-test
+.PHONY: help demo build test bench check fmt coverage hooks deny clean-data setup-build setup-check setup-bench setup-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 — /p' $(MAKEFILE_LIST) | column -t -s '—' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -21,10 +21,10 @@ test: setup-test build ## every test, those against real PostgreSQL and Redis in
 # BENCH_PROFILE=dev builds faster, to try the harness itself: its figures mean nothing.
 BENCH_PROFILE ?= release
 bench: setup-bench ## measure this machine: every work on SQLite and on PostgreSQL + Redis; table, JSON and plots in target/bench
-	@cargo build --profile $(BENCH_PROFILE) -p orchestra -p orchestra-bench
+	@cargo build --profile $(BENCH_PROFILE) -p orchestra -p orchestra-bench -p orchestra-example-agents --bin orchestra --bin orchestra-bench --bin developer-agent
 	@$${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(BENCH_PROFILE)),debug,$(BENCH_PROFILE))/orchestra-bench run $(BENCH)
 
-check: setup-build ## format, lints and documentation, as CI checks them
+check: setup-check ## format, lints, documentation and the instruction budget, as CI checks them
 	@scripts/check.sh
 
 fmt: ## format code and definitions
@@ -45,6 +45,9 @@ clean-data: ## remove what `orchestra dev` stored in ./orchestra-data
 
 setup-build:
 	@scripts/setup.sh build
+
+setup-check:
+	@scripts/setup.sh check
 
 setup-bench:
 	@scripts/setup.sh bench

@@ -246,6 +246,32 @@ impl System {
         port
     }
 
+    /// Starts the example agent of the development pipeline, which registers itself.
+    pub(crate) fn developer(&mut self) {
+        let grpc = |role: &str| {
+            let node = self.nodes.iter().find(|n| n.name == role).unwrap_or(&self.nodes[0]);
+            format!("http://127.0.0.1:{}", node.grpc)
+        };
+        let mut command = Command::new(beside("developer-agent", "orchestra-example-agents"));
+        command.args(["--id", "developer", "--register", &format!("http://127.0.0.1:{}", self.http)]);
+        command.args(["--registry", &grpc("registry")]).arg("--work").arg(self.folder.path());
+        let mut process = Process::new("developer", self.folder.path());
+        process.start(command);
+        let known = || self.get("/agents/developer").ok();
+        wait_for_blocking("the developer to register", START_DEADLINE, known);
+        self.agents.push(("developer".into(), process, 0));
+    }
+
+    /// Runs a command of the command line against it; what it said when it failed.
+    pub(crate) fn orchestra(&self, args: &[&str]) -> Result<(), String> {
+        let door = self.nodes.last().map_or(0, |n| n.grpc);
+        let mut command = Command::new(program());
+        command.env("ORCHESTRA_SERVER", format!("http://127.0.0.1:{door}")).args(args);
+        let output = command.current_dir(self.folder.path()).output().map_err(|e| e.to_string())?;
+        let said = || String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said()) }
+    }
+
     /// Registers an agent.
     pub(crate) fn register(&self, id: &str, url: &str, capability: &str, capacity: u32) {
         let definition = agent::definition(id, url, capability, capacity);
@@ -388,10 +414,13 @@ pub(crate) fn measure_program(path: &Path) {
 
 /// The program that is measured: that of the same build as this one unless another was named.
 fn program() -> &'static Path {
-    PROGRAM.get_or_init(|| {
-        let own = std::env::current_exe().expect("a process knows its program");
-        let path = own.with_file_name("orchestra");
-        assert!(path.exists(), "{} is missing; build it: cargo build --release -p orchestra", path.display());
-        path
-    })
+    PROGRAM.get_or_init(|| beside("orchestra", "orchestra"))
+}
+
+/// A program of the same build as this one.
+fn beside(name: &str, package: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a process knows its program");
+    let path = own.with_file_name(name);
+    assert!(path.exists(), "{} is missing; build it: cargo build --release -p {package}", path.display());
+    path
 }

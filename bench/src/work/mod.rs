@@ -102,6 +102,9 @@ fn measure(options: &Run) -> Measured {
         all.attempt(&format!("targets on {}", backend.name()), || {
             (targets::run(options, backend), Vec::new())
         });
+        all.attempt(&format!("the pipeline on {}", backend.name()), || {
+            (vec![targets::pipeline::run(options, backend)], Vec::new())
+        });
     }
     if options.wants(Work::Start) && backends.contains(&Backend::Embedded) {
         all.attempt("START", || (start::run(options), Vec::new()));

@@ -25,8 +25,7 @@ const PARTS: usize = 4;
 pub(super) fn run(options: &Run, backend: Backend) -> (Vec<Row>, Line) {
     let n = if backend == Backend::Embedded { options.parked } else { options.parked / 5 };
     let (mut rows, line) = parked(options, backend, n, "2s", "idle");
-    // With everything still in memory a tenth of them shows as much.
-    let (hot, _) = parked(options, backend, n / 10, "1h", "hot");
+    let (hot, _) = parked(options, backend, n, "1h", "hot");
     rows.extend(hot.into_iter().filter(|r| r.unit.contains("memory")));
     (rows, line)
 }

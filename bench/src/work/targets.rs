@@ -2,6 +2,7 @@
 
 mod api;
 mod contention;
+pub(super) mod pipeline;
 mod steady;
 
 use crate::{options::Run, report::Row, system::Backend};
