@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints and documentation: everything that is checked without running a test.
+# Format, lints, documentation and the instruction budget: everything that is checked without running a test.
 # (Definitions under examples/ are checked by a test.) Shows each step's own last line.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,4 +22,6 @@ echo "check: lints"
 cargo clippy --workspace --all-targets -- -D warnings
 echo "check: documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+echo "check: instructions of the state machine and the codec"
+scripts/instructions.sh
 echo "check: done"

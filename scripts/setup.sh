@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a new Debian machine lacks. Says nothing when nothing is missing.
 #   scripts/setup.sh build   a C compiler, for what is linked in
+#   scripts/setup.sh check   also valgrind, which counts instructions
 #   scripts/setup.sh bench   also PostgreSQL 15 and Redis
 #   scripts/setup.sh test    also the Python agents, strace and Temporal's test server of the tests
 set -euo pipefail
@@ -27,6 +28,9 @@ if [ "$what" = bench ] || [ "$what" = test ]; then
         need postgresql-15
     fi
     command -v redis-server >/dev/null || need redis-server
+fi
+if [ "$what" = check ]; then
+    command -v valgrind >/dev/null || need valgrind
 fi
 if [ "$what" = test ]; then
     command -v strace >/dev/null || need strace
