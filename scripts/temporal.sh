@@ -7,8 +7,7 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 base="$root/target/temporal"
 pom="$root/crates/testkit/temporal/pom.xml"
-sdk='temporalio==1.35.*'
-python="${PYTHON:-python3}"
+. "$root/scripts/venv.sh"
 
 if ! cmp -s "$pom" "$base/server/.installed"; then
     echo "temporal: fetching the test server"
@@ -17,16 +16,4 @@ if ! cmp -s "$pom" "$base/server/.installed"; then
     mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$base/server" >&2
     cp "$pom" "$base/server/.installed"
 fi
-if [ ! -x "$base/python/bin/python" ] || [ "$(cat "$base/python/.installed" 2>/dev/null)" != "$sdk" ]; then
-    echo "temporal: installing $sdk"
-    rm -rf "$base/python"
-    if ! "$python" -m venv "$base/python" 2>/dev/null; then
-        rm -rf "$base/python"
-        "$python" -m virtualenv -q "$base/python" || {
-            echo "temporal: needs the venv module; on Debian: apt-get install python3-venv" >&2
-            exit 1
-        }
-    fi
-    "$base/python/bin/python" -m pip install -q --disable-pip-version-check "$sdk"
-    echo "$sdk" >"$base/python/.installed"
-fi
+venv temporal "$base/python" 'temporalio==1.35.*'
